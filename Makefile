@@ -61,7 +61,7 @@ format: $(INSTALLED)
 # Local version labels such as +cpu are dropped: the same file serves CUDA machines.
 constraints: $(INSTALLED)
 	{ sed -n '/^#/p' constraints.txt; \
-	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
+	  $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
