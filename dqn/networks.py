@@ -1,0 +1,239 @@
+"""Q-networks: a torso that turns observations into features, and a head that values actions.
+
+Torsos know the observations, heads know the actions, and ``QNetwork`` only joins them. So a
+dueling or distributional network is another head, not another network.
+
+Weights and biases start uniform in ``±1/sqrt(fan_in)``, as in Lua Torch, where the Nature agent
+was written, and as PyTorch's layers still do by default.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import nn
+
+ObservationShape: TypeAlias = Sequence[int]
+
+
+class QNetworkOutput(NamedTuple):
+    """What every head returns.
+
+    Attributes:
+        q_values: ``[batch, num_actions]`` float32, under autocast too.
+    """
+
+    q_values: torch.Tensor
+
+
+class Torso(nn.Module):
+    """A map from observations ``[batch, *observation_shape]`` to ``[batch, num_features]``.
+
+    Attributes:
+        num_features: width of the output.
+    """
+
+    num_features: int
+
+
+class Head(nn.Module):
+    """A map from features ``[batch, num_features]`` to a ``QNetworkOutput``."""
+
+    def forward(self, features: torch.Tensor) -> QNetworkOutput:
+        """Values of every action."""
+        raise NotImplementedError
+
+
+HeadFactory: TypeAlias = Callable[[int, int], Head]
+TorsoFactory: TypeAlias = Callable[[ObservationShape], Torso]
+
+
+def _check_stack_of_screens(name: str, observation_shape: ObservationShape) -> None:
+    """Refuses what is no stack of 84x84 screens."""
+    if len(observation_shape) != 3 or tuple(observation_shape[1:]) != (84, 84):
+        raise ValueError(
+            f"network={name} needs image observations [stack, 84, 84], "
+            f"this environment gives {list(observation_shape)}: use network=mlp"
+        )
+
+
+class NatureCNN(Torso):
+    """The three convolutions and the hidden layer of the Nature agent.
+
+    ::
+
+        x / 255 -> conv 32, 8x8, stride 4 -> conv 64, 4x4, stride 2 -> conv 64, 3x3, stride 1
+                -> flatten 3136 -> linear 512                   ReLU after each, no padding
+
+    Mnih et al. 2015, "Human-level control through deep reinforcement learning", Nature 518,
+    Methods, "Model architecture".
+
+    Args:
+        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+
+    Raises:
+        ValueError: the observations are no stack of 84x84 screens.
+
+    >>> NatureCNN((4, 84, 84))(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
+    torch.Size([2, 512])
+    """
+
+    def __init__(self, observation_shape: ObservationShape) -> None:
+        super().__init__()
+        _check_stack_of_screens("nature_cnn", observation_shape)
+        self.num_features = 512
+        self.layers = nn.Sequential(
+            nn.Conv2d(observation_shape[0], 32, kernel_size=8, stride=4),  # [batch, 32, 20, 20]
+            nn.ReLU(),
+            nn.Conv2d(32, 64, kernel_size=4, stride=2),  # [batch, 64, 9, 9]
+            nn.ReLU(),
+            nn.Conv2d(64, 64, kernel_size=3, stride=1),  # [batch, 64, 7, 7]
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, self.num_features),
+            nn.ReLU(),
+        )
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Features ``[batch, 512]`` of uint8 screens ``[batch, stack, 84, 84]``."""
+        features: torch.Tensor = self.layers(observation / 255.0)
+        return features
+
+
+class NipsCNN(Torso):
+    """The two convolutions and the hidden layer of the first deep Q-network.
+
+    ::
+
+        x / 255 -> conv 16, 8x8, stride 4 -> conv 32, 4x4, stride 2
+                -> flatten 2592 -> linear 256                   ReLU after each, no padding
+
+    Mnih et al. 2013, "Playing Atari with Deep Reinforcement Learning" (arXiv:1312.5602),
+    section 4.1.
+
+    Args:
+        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+
+    Raises:
+        ValueError: the observations are no stack of 84x84 screens.
+
+    >>> NipsCNN((4, 84, 84))(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
+    torch.Size([2, 256])
+    """
+
+    def __init__(self, observation_shape: ObservationShape) -> None:
+        super().__init__()
+        _check_stack_of_screens("nips_cnn", observation_shape)
+        self.num_features = 256
+        self.layers = nn.Sequential(
+            nn.Conv2d(observation_shape[0], 16, kernel_size=8, stride=4),  # [batch, 16, 20, 20]
+            nn.ReLU(),
+            nn.Conv2d(16, 32, kernel_size=4, stride=2),  # [batch, 32, 9, 9]
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 9 * 9, self.num_features),
+            nn.ReLU(),
+        )
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Features ``[batch, 256]`` of uint8 screens ``[batch, stack, 84, 84]``."""
+        features: torch.Tensor = self.layers(observation / 255.0)
+        return features
+
+
+class MLP(Torso):
+    """Linear layers with ReLU between them, for observations that are vectors.
+
+    Args:
+        observation_shape: any; flattened. Observations are float32 and not scaled.
+        hidden_sizes: widths of the layers, at least one.
+
+    Raises:
+        ValueError: there is no layer, or one without units.
+
+    >>> MLP((4,), hidden_sizes=(120, 84))(torch.zeros(2, 4)).shape
+    torch.Size([2, 84])
+    """
+
+    def __init__(self, observation_shape: ObservationShape, *, hidden_sizes: Sequence[int]) -> None:
+        super().__init__()
+        if len(hidden_sizes) == 0 or min(hidden_sizes) < 1:
+            raise ValueError(
+                f"hidden_sizes={list(hidden_sizes)} must be one or more positive widths"
+            )
+        self.num_features = hidden_sizes[-1]
+        self.layers = nn.Sequential(nn.Flatten())
+        num_inputs = math.prod(observation_shape)
+        for num_outputs in hidden_sizes:
+            self.layers.append(nn.Linear(num_inputs, num_outputs))
+            self.layers.append(nn.ReLU())
+            num_inputs = num_outputs
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Features ``[batch, hidden_sizes[-1]]`` of ``[batch, *observation_shape]``."""
+        features: torch.Tensor = self.layers(observation)
+        return features
+
+
+class LinearHead(Head):
+    """One linear layer, an output per action: the head of the Nature agent.
+
+    >>> LinearHead(512, 4)(torch.zeros(2, 512)).q_values.shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(self, num_features: int, num_actions: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, num_actions)
+
+    def forward(self, features: torch.Tensor) -> QNetworkOutput:
+        """Values ``[batch, num_actions]`` of features ``[batch, num_features]``."""
+        # Not under autocast: in bf16 a value near 10 is a multiple of 1/16, coarser than the
+        # differences between actions that the greedy policy and the TD error live on.
+        with torch.autocast(features.device.type, enabled=False):
+            q_values = self.linear(features.to(self.linear.weight.dtype))
+        return QNetworkOutput(q_values=q_values)
+
+
+class QNetwork(nn.Module):
+    """A torso and a head."""
+
+    def __init__(self, torso: Torso, head: Head) -> None:
+        super().__init__()
+        self.torso = torso
+        self.head = head
+
+    def forward(self, observation: torch.Tensor) -> QNetworkOutput:
+        """Values of every action at observations ``[batch, *observation_shape]``."""
+        output: QNetworkOutput = self.head(self.torso(observation))
+        return output
+
+
+def build_q_network(
+    *,
+    torso: TorsoFactory,
+    observation_shape: ObservationShape,
+    num_actions: int,
+    head: HeadFactory = LinearHead,
+) -> QNetwork:
+    """Joins a torso that fits the observations and a head that fits the actions.
+
+    Args:
+        torso: builds the torso from an observation shape: ``NatureCNN``, ``NipsCNN``, or
+            ``functools.partial(MLP, hidden_sizes=...)``.
+        observation_shape: of a single observation, without the batch.
+        num_actions: outputs of the head.
+        head: builds the head from the torso's width and ``num_actions``.
+
+    Raises:
+        ValueError: the observations do not fit the torso, or there is no action.
+
+    >>> network = build_q_network(torso=NatureCNN, observation_shape=(4, 84, 84), num_actions=4)
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    1686180
+    """
+    if num_actions < 1:
+        raise ValueError(f"num_actions={num_actions} must be at least 1")
+    fitted_torso = torso(observation_shape)
+    return QNetwork(fitted_torso, head(fitted_torso.num_features, num_actions))
