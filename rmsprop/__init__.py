@@ -1,0 +1,33 @@
+"""RMSprop from scratch for PyTorch: every dialect, one class, and a view of what it does.
+
+>>> import torch, rmsprop as optim
+>>> model = torch.nn.Linear(3, 1)
+>>> optimizer = optim.RMSprop(model.parameters(), lr=0.01, alpha=0.9, eps=1e-8)
+
+Read :mod:`rmsprop.rule` first: it is the mathematics. Then :mod:`rmsprop.optimizer` for the class,
+:mod:`rmsprop.dialects` for the settings of other libraries, :mod:`rmsprop.effective_lr` for
+effective learning rates.
+"""
+
+from rmsprop.adagrad import Adagrad
+from rmsprop.dialects import RMSpropOptions, dialects
+from rmsprop.effective_lr import (
+    LayerSummary,
+    Log10Histogram,
+    effective_learning_rate_summaries,
+    effective_learning_rates,
+    update_ratios,
+)
+from rmsprop.optimizer import RMSprop
+
+__all__ = [
+    "Adagrad",
+    "LayerSummary",
+    "Log10Histogram",
+    "RMSprop",
+    "RMSpropOptions",
+    "dialects",
+    "effective_learning_rate_summaries",
+    "effective_learning_rates",
+    "update_ratios",
+]

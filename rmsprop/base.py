@@ -1,0 +1,229 @@
+"""The rails that RMSprop and Adagrad run on: groups, lazy state, closures, choice of path.
+
+No mathematics here. A subclass says which state tensors it needs and how to step a batch of
+parameters; this class collects them from the groups as ``torch.optim`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT, StateDict
+
+Group = dict[str, Any]
+"""One of ``torch.optim.Optimizer.param_groups``."""
+
+
+@dataclass
+class Batch:
+    """The parameters of one group that have a gradient, as real-valued tensors.
+
+    Lists are parallel: ``states["square_avg"][i]`` belongs to ``params[i]``. A complex parameter
+    and its state appear as ``torch.view_as_real`` of themselves, so that real and imaginary parts
+    have effective learning rates of their own, as in ``torch.optim``.
+    """
+
+    params: list[Tensor] = field(default_factory=list)
+    grads: list[Tensor] = field(default_factory=list)
+    steps: list[Tensor] = field(default_factory=list)
+    states: dict[str, list[Tensor]] = field(default_factory=dict)
+    has_complex: bool = False
+
+
+class ElementwiseOptimizer(Optimizer):
+    """Base of optimizers whose update treats every element of a parameter by itself."""
+
+    _FLAGS_TORCH_LACKS: ClassVar[dict[str, object]] = {}
+    """Group keys unknown to the torch.optim class of the same name, with PyTorch's behaviour."""
+
+    def __init__(self, params: ParamsT, defaults: Group) -> None:
+        self._check_group(defaults)
+        super().__init__(params, defaults)
+
+    def _check_group(self, group: Group) -> None:
+        """Raise ValueError if a hyperparameter of ``group`` is out of range."""
+        raise NotImplementedError
+
+    def _initial_state(self, group: Group) -> dict[str, float]:
+        """Name and first value of every elementwise state tensor that ``group`` needs."""
+        raise NotImplementedError
+
+    def _update(self, batch: Batch, group: Group) -> None:
+        """Take one step for the parameters of ``batch``."""
+        raise NotImplementedError
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group; its hyperparameters are checked as the constructor's are."""
+        if isinstance(param_group, dict):
+            self._check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load a state of this class or of the torch.optim class of the same name.
+
+        Hyperparameters are loaded too, as in torch.optim. PyTorch's state does not say where ε
+        stands and so on, because there it cannot vary.
+
+        Raises:
+            ValueError: if the state lacks a setting of ours and this optimizer uses another value
+                than PyTorch's: the two would silently follow different rules.
+        """
+        for index, (own, saved) in enumerate(
+            zip(self.param_groups, state_dict["param_groups"], strict=False)
+        ):
+            for key, torch_value in self._FLAGS_TORCH_LACKS.items():
+                if key not in saved and own[key] != torch_value:
+                    raise ValueError(
+                        f"state_dict has no {key!r} in group {index}, so it was made with "
+                        f"{key}={torch_value}; this optimizer has {key}={own[key]}"
+                    )
+        super().load_state_dict(state_dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, torch_value in self._FLAGS_TORCH_LACKS.items():
+                group.setdefault(key, torch_value)
+            for key, value in _IMPLEMENTATION_DEFAULTS.items():
+                group.setdefault(key, value)
+            for param in group["params"]:
+                param_state = self.state.get(param)
+                # States saved before torch 1.12 count steps in a Python number.
+                if param_state and not isinstance(param_state["step"], Tensor):
+                    param_state["step"] = _step_tensor(
+                        param, float(param_state["step"]), on_device=group["capturable"]
+                    )
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: re-evaluates the model and returns the loss, which is then returned. A
+                parameter whose gradient is None is left alone, its state too; one whose gradient
+                is zero is not, since the averages decay and a momentum buffer moves on.
+        """
+        _refuse_capture_without_capturable(self.param_groups)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            for group in self.param_groups:
+                batch = self._collect(group)
+                if batch.params:
+                    self._update(batch, group)
+        return loss
+
+    def _collect(self, group: Group) -> Batch:
+        needed = self._initial_state(group)
+        batch = Batch(states={name: [] for name in needed})
+        for param in group["params"]:
+            grad = param.grad
+            if grad is None:
+                continue
+            if grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients; "
+                    "use dense ones (for example nn.Embedding(..., sparse=False))"
+                )
+            state = self.state[param]
+            if "step" not in state:
+                state["step"] = _step_tensor(param, 0.0, on_device=group["capturable"])
+            is_complex = param.is_complex()
+            batch.has_complex |= is_complex
+            batch.params.append(torch.view_as_real(param) if is_complex else param)
+            batch.grads.append(torch.view_as_real(grad) if is_complex else grad)
+            batch.steps.append(state["step"])
+            for name, value in needed.items():
+                # Created when first needed, so that momentum or centring may be switched on late.
+                if name not in state:
+                    state[name] = _filled_like(param, value)
+                tensor = state[name]
+                batch.states[name].append(torch.view_as_real(tensor) if is_complex else tensor)
+        return batch
+
+
+_IMPLEMENTATION_DEFAULTS: dict[str, object] = {
+    "capturable": False,
+    "foreach": None,
+    "fused": None,
+    "maximize": False,
+    "differentiable": False,
+}
+
+# The devices on which torch.optim allows `capturable`; see torch/optim/optimizer.py,
+# _get_capturable_supported_devices.
+_CAPTURABLE_DEVICES = ("cuda", "xpu", "hpu", "xla")
+
+
+def check_capturable(batch: Batch) -> None:
+    """Raise RuntimeError unless parameters and steps live where a graph can be captured."""
+    for param, step in zip(batch.params, batch.steps, strict=True):
+        if param.device.type not in _CAPTURABLE_DEVICES or step.device != param.device:
+            raise RuntimeError(
+                f"capturable=True needs parameters and steps on one of {_CAPTURABLE_DEVICES}, "
+                f"got a parameter on {param.device} with its step on {step.device}"
+            )
+
+
+def check_non_negative(group: Group, key: str, label: str | None = None) -> None:
+    """Raise ValueError unless ``group[key]`` is at least 0 (NaN is not)."""
+    value = group[key]
+    if not value >= 0.0:
+        label = label or f"{key} value"
+        raise ValueError(f"Invalid {label}: {value} ({key} must be at least 0)")
+
+
+def check_learning_rate(group: Group) -> None:
+    """Raise ValueError unless ``lr`` is a non-negative number or a tensor of one element."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
+    check_non_negative(group, "lr", "learning rate")
+
+
+def check_implementation(group: Group) -> None:
+    """Raise if the flags that choose the path contradict one another."""
+    if group["fused"] and group["differentiable"]:
+        raise RuntimeError("`fused` does not support `differentiable`; set one of them to False")
+    if group["fused"] and group["foreach"]:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together; choose one")
+    if group["foreach"] and group["differentiable"]:
+        raise RuntimeError("`foreach` does not support `differentiable`; set one of them to False")
+
+
+def scalar_lr(lr: float | Tensor) -> float | Tensor:
+    """``lr`` as a number or a 0-d tensor: more dimensions would broadcast against parameters."""
+    return lr.reshape(()) if isinstance(lr, Tensor) and lr.dim() > 0 else lr
+
+
+def _step_tensor(param: Tensor, value: float, *, on_device: bool) -> Tensor:
+    # torch.optim counts in float64 when that is the default dtype, else in float32.
+    dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+    return torch.tensor(value, dtype=dtype, device=param.device if on_device else "cpu")
+
+
+def _filled_like(param: Tensor, value: float) -> Tensor:
+    fill = complex(value, value) if param.is_complex() else value
+    return torch.full_like(param, fill, memory_format=torch.preserve_format)
+
+
+def _refuse_capture_without_capturable(groups: list[Group]) -> None:
+    if not torch.cuda.is_available() or torch.compiler.is_compiling():
+        return
+    if torch.cuda.is_current_stream_capturing() and not all(g["capturable"] for g in groups):
+        raise RuntimeError(
+            "step() called inside a CUDA graph capture but a group has capturable=False; "
+            "construct the optimizer with capturable=True"
+        )
