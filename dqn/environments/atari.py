@@ -1,0 +1,265 @@
+"""Atari games on ALE's C++ vector environment, under a protocol."""
+
+from functools import partial
+
+import numpy as np
+from ale_py import ALEInterface, roms
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from dqn.environments.accounting import EpisodeAccounting
+from dqn.environments.actions import check_actions
+from dqn.environments.games import check_game
+from dqn.environments.rendering import (
+    AtariRenderer,
+    RgbArray,
+    check_render_mode,
+    close_vector_env,
+)
+from dqn.protocols import AtariProtocol
+from dqn.types import BoolArray, IntArray, TimeStep
+
+# ALE keeps seeds in a C int and takes negative ones for "draw one from the clock".
+_MAX_SEED = 2**31 - 1
+
+
+class AtariEnvironment:
+    """``num_envs`` copies of one Atari game that step together.
+
+    Observations are stacks of the protocol's frames, newest last, with zeros before a game's
+    first frame. Rewards are the raw changes of the game's score. Games restart by themselves one
+    step after their last observation (see ``TimeStep``).
+
+    Three things ALE offers are not used, because each would hide something. Its reward clipping
+    hides the score. Its ``episodic_life`` resets the whole game at every lost life, so that only
+    first lives are ever played, and its ``life_loss_info`` reports the loss as the end of a game.
+    Here a lost life is seen in the counter of lives, and only ``is_terminal_t`` tells of it.
+
+    Args:
+        game: ALE's snake_case name, such as ``"ms_pacman"``.
+        protocol: how the game is shown, started and ended.
+        num_envs: number of copies.
+        seed: copy ``i`` draws its no-ops and sticky actions from ``seed + i``.
+        training: whether a lost life ends the return, where the protocol says so, and which of
+            its two frame limits cuts a game.
+        num_threads: emulator threads; 0 for one per copy up to the number of cores. Results do
+            not depend on it.
+        render_mode: ``"rgb_array"`` to see the game in colour through ``render``, at the price
+            of a second emulator; one copy only.
+
+    Raises:
+        ValueError: for an unknown game or an argument out of range, naming it.
+
+    >>> from dqn.protocols import PROTOCOLS
+    >>> environment = AtariEnvironment(
+    ...     "pong", protocol=PROTOCOLS["nature"], num_envs=2, seed=0, training=True)
+    >>> time_step = environment.reset()
+    >>> time_step.observation_t.shape, environment.num_actions
+    ((2, 4, 84, 84), 6)
+    >>> environment.close()
+    """
+
+    def __init__(
+        self,
+        game: str,
+        *,
+        protocol: AtariProtocol,
+        num_envs: int,
+        seed: int,
+        training: bool,
+        num_threads: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        check_game(game)
+        if num_envs < 1:
+            raise ValueError(f"env.num_envs={num_envs} must be at least 1")
+        if not 0 <= seed <= _MAX_SEED - num_envs:
+            raise ValueError(f"seed={seed} must be in 0..{_MAX_SEED - num_envs}")
+        if num_threads < 0:
+            raise ValueError(f"env.num_threads={num_threads} must be at least 0 (0: automatic)")
+        check_render_mode(render_mode, num_envs=num_envs)
+        self._game = game
+        self._protocol = protocol
+        self._seed = seed
+        self._life_loss_is_terminal = training and protocol.life_loss_is_terminal
+        build = partial(
+            _build_vector_env,
+            game,
+            protocol=protocol,
+            num_envs=num_envs,
+            num_threads=num_threads,
+            max_frames_per_game=protocol.max_frames_per_game(training=training),
+        )
+        self._vector_env = build(
+            grayscale=True, screen_size=protocol.screen_size, stack_size=protocol.stack_size
+        )
+        self._action_meanings = tuple(a.name for a in self._vector_env.ale.get_action_set())
+        self._renderer = None
+        if render_mode is not None:
+            self._renderer = AtariRenderer(
+                build(grayscale=False, screen_size=_native_screen_size(game), stack_size=1)
+            )
+        self._accounting = EpisodeAccounting(num_envs)
+        self._lives_tm1: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+
+    @property
+    def game(self) -> str:
+        """ALE's name of the game."""
+        return self._game
+
+    @property
+    def protocol(self) -> AtariProtocol:
+        """The protocol the games are played under."""
+        return self._protocol
+
+    @property
+    def num_envs(self) -> int:
+        """Copies that step together."""
+        return self._vector_env.num_envs
+
+    @property
+    def num_actions(self) -> int:
+        """Actions the agent chooses from, ``0..num_actions - 1``."""
+        return len(self._action_meanings)
+
+    @property
+    def action_meanings(self) -> tuple[str, ...]:
+        """Joystick meaning of each action, such as ``("NOOP", "FIRE", "RIGHT", "LEFT")``."""
+        return self._action_meanings
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Shape of one frame of the stack."""
+        return self._protocol.screen_size
+
+    @property
+    def stack_size(self) -> int:
+        """Frames in an observation."""
+        return self._protocol.stack_size
+
+    @property
+    def frame_skip(self) -> int:
+        """Emulator frames per agent step."""
+        return self._protocol.frame_skip
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """``(stack_size, height, width)`` of one copy's observation."""
+        return (self.stack_size, *self.frame_shape)
+
+    @property
+    def observation_dtype(self) -> np.dtype[np.uint8]:
+        """Grey levels 0..255."""
+        return np.dtype(np.uint8)
+
+    def reset(self) -> TimeStep:
+        """Start anew from the seed: the same actions lead to the same games every time."""
+        observation_t, info = self._vector_env.reset(seed=self._seed)
+        if self._renderer is not None:
+            self._renderer.reset(self._seed)
+        self._accounting.reset()
+        self._lives_tm1 = info["lives"].astype(np.int64)
+        self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
+        return TimeStep(
+            observation_t=observation_t,
+            reward_t=np.zeros(self.num_envs, dtype=np.float32),
+            is_first_t=np.ones(self.num_envs, dtype=np.bool_),
+            is_terminal_t=np.zeros(self.num_envs, dtype=np.bool_),
+            is_last_t=np.zeros(self.num_envs, dtype=np.bool_),
+            episode_return_t=np.full(self.num_envs, np.nan, dtype=np.float32),
+            episode_length_t=np.zeros(self.num_envs, dtype=np.int64),
+        )
+
+    def step(self, actions: IntArray) -> TimeStep:
+        """Hold each copy's action for ``frame_skip`` frames.
+
+        Args:
+            actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where a game starts.
+
+        Raises:
+            ValueError: for actions of another shape or dtype, or out of range.
+        """
+        check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
+        observation_t, reward, terminated, truncated, info = self._vector_env.step(actions)
+        if self._renderer is not None:
+            self._renderer.step(actions, reward, terminated, truncated)
+        is_first_t = self._is_last_tm1
+        is_last_t: BoolArray = terminated | truncated
+        lives_t = info["lives"].astype(np.int64)
+        is_terminal_t: BoolArray = terminated
+        if self._life_loss_is_terminal:
+            is_terminal_t = terminated | (~is_first_t & (lives_t < self._lives_tm1))
+        reward_t = reward.astype(np.float32)
+        episode_return_t, episode_length_t = self._accounting.update(
+            reward_t=reward_t, is_first_t=is_first_t, is_last_t=is_last_t
+        )
+        self._lives_tm1 = lives_t
+        self._is_last_tm1 = is_last_t
+        return TimeStep(
+            observation_t=observation_t,
+            reward_t=reward_t,
+            is_first_t=is_first_t,
+            is_terminal_t=is_terminal_t,
+            is_last_t=is_last_t,
+            episode_return_t=episode_return_t,
+            episode_length_t=episode_length_t,
+        )
+
+    def render(self) -> RgbArray:
+        """The current screen in its own size and colours, ``[height, width, 3]`` uint8.
+
+        Raises:
+            ValueError: without ``render_mode="rgb_array"``.
+        """
+        if self._renderer is None:
+            raise ValueError("render() needs an environment made with render_mode='rgb_array'")
+        return self._renderer.frame()
+
+    def close(self) -> None:
+        """Stop the emulator's threads; stepping afterwards is an error."""
+        close_vector_env(self._vector_env)
+        if self._renderer is not None:
+            self._renderer.close()
+
+
+def _build_vector_env(
+    game: str,
+    *,
+    protocol: AtariProtocol,
+    num_envs: int,
+    num_threads: int,
+    max_frames_per_game: int,
+    grayscale: bool,
+    screen_size: tuple[int, int],
+    stack_size: int,
+) -> AtariVectorEnv:
+    height, width = screen_size
+    return AtariVectorEnv(
+        game,
+        num_envs,
+        num_threads=num_threads,
+        max_num_frames_per_episode=max_frames_per_game,
+        repeat_action_probability=protocol.repeat_action_probability,
+        full_action_space=protocol.full_action_space,
+        autoreset_mode=AutoresetMode.NEXT_STEP,
+        img_height=height,
+        img_width=width,
+        grayscale=grayscale,
+        stack_num=stack_size,
+        frameskip=protocol.frame_skip,
+        maxpool=protocol.max_pool,
+        noop_max=protocol.noop_max,
+        use_fire_reset=protocol.fire_on_reset,
+        episodic_life=False,
+        life_loss_info=False,
+        reward_clipping=False,
+    )
+
+
+def _native_screen_size(game: str) -> tuple[int, int]:
+    """``(height, width)`` of the game's own picture: 210x160 for most, up to 250x160."""
+    ale = ALEInterface()
+    ale.loadROM(str(roms.get_rom_path(game)))
+    height, width = ale.getScreenDims()
+    return height, width

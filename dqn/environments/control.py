@@ -1,0 +1,201 @@
+"""Gymnasium's classic control tasks behind the interface of the Atari games."""
+
+import difflib
+from functools import partial
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from dqn.environments.accounting import EpisodeAccounting
+from dqn.environments.actions import check_actions
+from dqn.environments.rendering import RgbArray, check_render_mode
+from dqn.types import BoolArray, IntArray, TimeStep
+
+_MAX_SEED = 2**31 - 1
+
+
+class ControlEnvironment:
+    """``num_envs`` copies of a Gymnasium task with a vector state and discrete actions.
+
+    An observation is the task's state, one frame without a stack. A task's own time limit
+    truncates the episode: it is last without being terminal.
+
+    Args:
+        game: a Gymnasium id such as ``"CartPole-v1"``, ``"Acrobot-v1"`` or ``"MountainCar-v0"``.
+        num_envs: number of copies, stepped one after the other in this process.
+        seed: copy ``i`` draws its starts from ``seed + i``.
+        render_mode: ``"rgb_array"`` to see the task through ``render``; one copy only.
+
+    Raises:
+        ValueError: for an unknown id, for a task with other spaces, or an argument out of range.
+        ImportError: when the task needs a package that is not installed, naming it.
+
+    >>> environment = ControlEnvironment("CartPole-v1", num_envs=2, seed=0)
+    >>> time_step = environment.reset()
+    >>> time_step.observation_t.shape, environment.num_actions
+    ((2, 4), 2)
+    >>> environment.close()
+    """
+
+    def __init__(
+        self,
+        game: str,
+        *,
+        num_envs: int,
+        seed: int,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"env.num_envs={num_envs} must be at least 1")
+        if not 0 <= seed <= _MAX_SEED - num_envs:
+            raise ValueError(f"seed={seed} must be in 0..{_MAX_SEED - num_envs}")
+        check_render_mode(render_mode, num_envs=num_envs)
+        _check_id(game)
+        self._game = game
+        self._seed = seed
+        self._render_mode = render_mode
+        make = partial(gymnasium.make, game, render_mode=render_mode)
+        try:
+            self._vector_env = SyncVectorEnv(
+                [make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+            )
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ImportError(f"env.game={game!r}: {error}") from error
+        self._observation_space, self._action_space = _check_spaces(game, self._vector_env)
+        self._accounting = EpisodeAccounting(num_envs)
+        self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+
+    @property
+    def game(self) -> str:
+        """Gymnasium's id of the task."""
+        return self._game
+
+    @property
+    def num_envs(self) -> int:
+        """Copies that step together."""
+        return self._vector_env.num_envs
+
+    @property
+    def num_actions(self) -> int:
+        """Actions the agent chooses from, ``0..num_actions - 1``."""
+        return int(self._action_space.n)
+
+    @property
+    def action_meanings(self) -> tuple[str, ...]:
+        """Gymnasium does not name these actions: their numbers."""
+        return tuple(str(action) for action in range(self.num_actions))
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame: the whole observation."""
+        return self._observation_space.shape
+
+    @property
+    def stack_size(self) -> int:
+        """Observations are not stacked."""
+        return 1
+
+    @property
+    def frame_skip(self) -> int:
+        """One agent step is one step of the task."""
+        return 1
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one copy's observation."""
+        return self.frame_shape
+
+    @property
+    def observation_dtype(self) -> np.dtype[np.float32]:
+        """The task's own units."""
+        return np.dtype(np.float32)
+
+    def reset(self) -> TimeStep:
+        """Start anew from the seed: the same actions lead to the same episodes every time."""
+        observation_t, _ = self._vector_env.reset(seed=self._seed)
+        self._accounting.reset()
+        self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
+        return TimeStep(
+            observation_t=observation_t,
+            reward_t=np.zeros(self.num_envs, dtype=np.float32),
+            is_first_t=np.ones(self.num_envs, dtype=np.bool_),
+            is_terminal_t=np.zeros(self.num_envs, dtype=np.bool_),
+            is_last_t=np.zeros(self.num_envs, dtype=np.bool_),
+            episode_return_t=np.full(self.num_envs, np.nan, dtype=np.float32),
+            episode_length_t=np.zeros(self.num_envs, dtype=np.int64),
+        )
+
+    def step(self, actions: IntArray) -> TimeStep:
+        """Carry out one action in each copy.
+
+        Args:
+            actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where an episode
+                starts.
+
+        Raises:
+            ValueError: for actions of another shape or dtype, or out of range.
+        """
+        check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
+        observation_t, reward, terminated, truncated, _ = self._vector_env.step(actions)
+        is_first_t = self._is_last_tm1
+        is_last_t: BoolArray = terminated | truncated
+        reward_t = reward.astype(np.float32)
+        episode_return_t, episode_length_t = self._accounting.update(
+            reward_t=reward_t, is_first_t=is_first_t, is_last_t=is_last_t
+        )
+        self._is_last_tm1 = is_last_t
+        return TimeStep(
+            observation_t=observation_t,
+            reward_t=reward_t,
+            is_first_t=is_first_t,
+            is_terminal_t=terminated,
+            is_last_t=is_last_t,
+            episode_return_t=episode_return_t,
+            episode_length_t=episode_length_t,
+        )
+
+    def render(self) -> RgbArray:
+        """A picture of the task, ``[height, width, 3]`` uint8.
+
+        Raises:
+            ValueError: without ``render_mode="rgb_array"``.
+            ImportError: when the package that draws is not installed, naming the extra.
+        """
+        if self._render_mode is None:
+            raise ValueError("render() needs an environment made with render_mode='rgb_array'")
+        try:
+            pictures = self._vector_env.render()
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ImportError(
+                f"pictures of {self._game} need pygame: pip install 'rmsprop-dqn[video]'"
+            ) from error
+        picture: RgbArray = np.asarray(pictures, dtype=np.uint8)[0]
+        return picture
+
+    def close(self) -> None:
+        """Release the tasks; stepping afterwards is an error."""
+        self._vector_env.close()
+
+
+def _check_id(game: str) -> None:
+    if game not in gymnasium.registry:
+        nearest = difflib.get_close_matches(game, gymnasium.registry, n=1)
+        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
+        raise ValueError(f"env.game={game!r}: Gymnasium knows no such task{hint}")
+
+
+def _check_spaces(game: str, vector_env: SyncVectorEnv) -> tuple[Box, Discrete]:
+    observations, actions = vector_env.single_observation_space, vector_env.single_action_space
+    if (
+        isinstance(observations, Box)
+        and observations.dtype == np.float32
+        and isinstance(actions, Discrete)
+        and actions.start == 0
+    ):
+        return observations, actions
+    raise ValueError(
+        f"env.game={game!r} has observations {observations} and actions {actions}; "
+        "float32 boxes and actions 0..n-1 are needed"
+    )
