@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dqn import replay as replay_module
-from dqn.replay import UniformReplay, bytes_per_transition
+from dqn.replay import UniformReplay, bytes_per_transition, ring
 
 
 def _replay(
@@ -241,14 +240,17 @@ def test_the_same_seed_draws_the_same_transitions_and_another_does_not() -> None
 
 def test_an_atari_transition_takes_less_than_7200_bytes_all_included() -> None:
     assert bytes_per_transition((84, 84), torch.uint8) == 84 * 84 + 15 < 7200
-    replay = _replay(num_envs=3, capacity=100)
+    replay = _replay(num_envs=1, capacity=34)
+    for frame in range(34):
+        _append(replay, frame, first=frame == 0)
     state = replay.state_dict()
-    storages = [
-        state[key].untyped_storage().nbytes()
-        for key in ("frames", "actions", "rewards", "is_terminal", "is_transition", "age")
-    ]
-    # 100 slots in 3 environments make 34 each.
-    assert replay.nbytes == sum(storages) == 3 * 34 * bytes_per_transition((), torch.int64)
+    stored = (state[key].nbytes for key in state if isinstance(state[key], torch.Tensor))
+    num_generator_bytes = state["generator"].nbytes
+    assert replay.nbytes == sum(stored) - num_generator_bytes == 34 * (8 + 15)
+
+
+def test_capacity_is_rounded_up_to_whole_columns() -> None:
+    assert _replay(num_envs=3, capacity=100).nbytes == _replay(num_envs=3, capacity=102).nbytes
 
 
 def test_a_replay_larger_than_memory_is_refused_before_it_is_allocated() -> None:
@@ -264,7 +266,7 @@ def test_a_replay_larger_than_memory_is_refused_before_it_is_allocated() -> None
 
 
 def test_the_capacity_named_for_a_full_memory_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_module, "available_bytes", lambda _device: 10_000)
+    monkeypatch.setattr(ring, "available_bytes", lambda _device: 10_000)
     with pytest.raises(ValueError, match=r"at most 434$"):
         _replay(num_envs=2, capacity=500)
     assert 434 * bytes_per_transition((), torch.int64) <= 10_000
@@ -293,6 +295,22 @@ def test_sampling_before_a_transition_is_complete_is_refused() -> None:
     _append(replay, 1, first=True)
     with pytest.raises(ValueError, match="no complete transition"):
         replay.sample(1)
+
+
+def test_a_batch_without_transitions_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size=0"):
+        _replay().sample(0)
+
+
+@pytest.mark.parametrize("stack_size", [0, 255])
+def test_a_stack_size_that_cannot_be_counted_is_refused(stack_size: int) -> None:
+    with pytest.raises(ValueError, match=f"stack_size={stack_size} must be in 1..254"):
+        _replay(capacity=1000, stack_size=stack_size)
+
+
+def test_a_system_that_does_not_tell_its_memory_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "available_bytes", lambda _device: None)
+    assert _replay(capacity=50).nbytes == 50 * bytes_per_transition((), torch.int64)
 
 
 def test_the_first_append_must_open_a_game() -> None:
@@ -365,7 +383,9 @@ def test_check_valid_notices_a_stack_that_mixes_games() -> None:
     replay = _replay(stack_size=2)
     for frame in (1, 2, 3):
         _append(replay, frame, first=frame == 1)
-    replay.state_dict()["age"][0, 2] = 0
+    state = replay.state_dict()
+    state["age"][0, 2] = 0
+    replay.load_state_dict(state)
     with pytest.raises(RuntimeError, match="another game"):
         replay.check_valid()
 

@@ -1,10 +1,10 @@
-"""Uniform experience replay that keeps every frame once.
+"""The ring of single frames that every replay stores its transitions in.
 
 A state is a stack of the last ``stack_size`` frames, and two neighbouring states share all frames
-but one. So the ring stores single frames and rebuilds the stacks when it samples, as the Nature
-agent did (google-deepmind/dqn, ``dqn/TransitionTable.lua``): 7,071 bytes per Atari transition,
-where storing both stacks costs 56,461. Unlike there, a stack never mixes frames from the two sides
-of the write head.
+but one. So the ring stores single frames and rebuilds the stacks on demand, as the Nature agent
+did (google-deepmind/dqn, ``dqn/TransitionTable.lua``): 7,071 bytes per Atari transition, where
+storing both stacks costs 56,461. Unlike there, a stack never mixes frames from the two sides of
+the write head.
 
 One column of slots is written per decision, one slot per environment; along the ring lies time::
 
@@ -12,10 +12,11 @@ One column of slots is written per decision, one slot per environment; along the
     frame               x_tm2    x_tm1   x_t         the newest frame of each state
     action, reward      ...      a_tm1, r_t          what was done there, and what it brought
     s_tm1 ends at slot i and s_t at slot i+1 of the same environment
+
+Columns are also counted by age: k = 0 is the oldest one not yet overwritten.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -30,8 +31,8 @@ from dqn.types import Batch, BoolArray, FloatArray, IntArray, ObservationArray
 _SCALAR_BYTES = 8 + 4 + 1 + 1 + 1
 
 
-class ReplayState(TypedDict):
-    """What ``UniformReplay.state_dict`` returns; ``torch.load(weights_only=True)`` reads it."""
+class RingState(TypedDict):
+    """The written slots of a ring, in the order of the storage, and its layout."""
 
     frames: torch.Tensor
     actions: torch.Tensor
@@ -42,7 +43,6 @@ class ReplayState(TypedDict):
     num_appends: int
     slots: int
     stack_size: int
-    generator: torch.Tensor
 
 
 def bytes_per_transition(frame_shape: Sequence[int], frame_dtype: torch.dtype) -> int:
@@ -54,11 +54,11 @@ def bytes_per_transition(frame_shape: Sequence[int], frame_dtype: torch.dtype) -
     return math.prod(frame_shape) * frame_dtype.itemsize + _SCALAR_BYTES
 
 
-def available_bytes(device: torch.device) -> int:
-    """Memory that can be taken on ``device`` now, as its driver or the operating system says.
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that can be taken on ``device`` now, or None where the system does not say.
 
-    On the CPU that is ``MemAvailable`` of ``/proc/meminfo`` (free memory and caches that can be
-    dropped), elsewhere the free physical pages. A container's own limit is not seen.
+    On the CPU that is Linux's ``MemAvailable``: free memory, and caches that can be dropped. A
+    container's own limit is not seen.
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -67,19 +67,15 @@ def available_bytes(device: torch.device) -> int:
         for line in meminfo.read_text(encoding="ascii").splitlines():
             key, _, value = line.partition(":")
             if key == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+                return int(value.split()[0]) * 1024  # /proc/meminfo counts in KiB
+    return None
 
 
-class UniformReplay:
-    """A ring of transitions from environments that step together, sampled uniformly.
+class TransitionRing:
+    """Storage of transitions from environments that step together; how to draw is the subclass's.
 
     A slot can be sampled if a decision was taken there, its successor is already written, and no
-    frame of its stack has been overwritten. Every such transition is equally likely, by rejection:
-    slots are drawn uniformly and those that cannot be sampled are drawn again.
-
-    Which slots are drawn is decided on the CPU, so the same seed draws the same transitions on
-    every device; the storage lies on ``device``.
+    frame of its stack has been overwritten.
 
     Args:
         num_envs: environments that step together.
@@ -89,29 +85,12 @@ class UniformReplay:
         frame_dtype: ``torch.uint8`` for Atari.
         stack_size: frames in a state: states are ``[stack_size, *frame_shape]``, oldest frame
             first. With 1 there is no stack axis: the frame is the state.
-        seed: seeds the sampler's own generator.
-        device: where the storage lies and batches are born.
+        device: where the storage lies and batches are born. What decides which slots can be drawn
+            stays on the CPU.
 
     Raises:
         ValueError: ``capacity`` holds less than a stack and its successor per environment, or
             needs more memory than ``device`` has available.
-
-    Example: three frames of one game, hence two transitions.
-
-    >>> replay = UniformReplay(num_envs=1, capacity=8, frame_shape=(), frame_dtype=torch.float32,
-    ...                        stack_size=2, seed=0)
-    >>> for frame, action in ((5, 0), (6, 1), (7, 0)):
-    ...     replay.append(
-    ...         frame_tm1=np.array([frame], np.float32), is_first_tm1=np.array([frame == 5]),
-    ...         action_tm1=np.array([action]), reward_t=np.array([frame / 10], np.float32),
-    ...         is_terminal_t=np.array([False]), is_transition=np.array([True]))
-    >>> len(replay)
-    2
-    >>> batch = replay.sample(2)
-    >>> batch.s_tm1, batch.s_t
-    (tensor([[0., 5.],
-            [5., 6.]]), tensor([[5., 6.],
-            [6., 7.]]))
     """
 
     def __init__(
@@ -122,8 +101,7 @@ class UniformReplay:
         frame_shape: Sequence[int],
         frame_dtype: torch.dtype,
         stack_size: int,
-        seed: int,
-        device: torch.device | str = "cpu",
+        device: torch.device | str,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
@@ -136,14 +114,13 @@ class UniformReplay:
                 f"{stack_size} frames need at least {num_envs * (stack_size + 1)}"
             )
         self._device = torch.device(device)
-        slot_bytes = bytes_per_transition(frame_shape, frame_dtype)
-        needed, available = num_envs * slots * slot_bytes, available_bytes(self._device)
-        if needed > available:
-            most = available // (num_envs * slot_bytes) * num_envs
+        column_bytes = num_envs * bytes_per_transition(frame_shape, frame_dtype)
+        available = available_bytes(self._device)
+        if available is not None and slots * column_bytes > available:
             raise ValueError(
-                f"replay.capacity={capacity} needs {needed / 1e9:.2f} GB but "
+                f"replay.capacity={capacity} needs {slots * column_bytes / 1e9:.2f} GB but "
                 f"{available / 1e9:.2f} GB are available on {self._device}: "
-                f"set replay.capacity to at most {most}"
+                f"set replay.capacity to at most {available // column_bytes * num_envs}"
             )
         self._num_envs = num_envs
         self._slots = slots
@@ -151,17 +128,16 @@ class UniformReplay:
         self._stack_size = stack_size
         self._num_appends = 0
         self._num_transitions = 0
-        self._generator = torch.Generator().manual_seed(seed)
 
         # Left uninitialised on purpose: the operating system then hands out pages as the ring
-        # fills, and a slot is never read as part of a state before it is written.
+        # fills, and a slot is never part of a state before it is written.
         shape = (num_envs, slots)
         self._frames = torch.empty((*shape, *frame_shape), dtype=frame_dtype, device=self._device)
         self._actions = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._rewards = torch.empty(shape, dtype=torch.float32, device=self._device)
         self._is_terminal = torch.empty(shape, dtype=torch.bool, device=self._device)
-        # The sampler's share stays on the CPU: whether a decision was taken in the slot, and how
-        # many frames of its game came before it, counted up to stack_size.
+        # Whether a decision was taken in the slot, and how many frames of its game came before it,
+        # counted up to stack_size.
         self._is_transition = torch.zeros(shape, dtype=torch.bool)
         self._age = torch.zeros(shape, dtype=torch.uint8)
 
@@ -170,15 +146,12 @@ class UniformReplay:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole storage, whether written yet or not."""
-        return (
-            self._num_envs
-            * self._slots
-            * bytes_per_transition(self._frame_shape, self._frames.dtype)
-        )
+        slot_bytes = bytes_per_transition(self._frame_shape, self._frames.dtype)
+        return self._num_envs * self._slots * slot_bytes
 
     @property
     def num_sampleable(self) -> int:
-        """Number of transitions that ``sample`` draws from."""
+        """Number of transitions that can be sampled now."""
         size = self._size
         if size == 0:
             return 0
@@ -186,11 +159,11 @@ class UniformReplay:
         num_without_successor = int(self._is_transition[:, newest].sum())
         k = torch.arange(min(self._stack_size - 1, size - 1)).expand(self._num_envs, -1)
         slot = self._slot(k)
-        cut = self._is_transition.gather(1, slot) & (self._age.gather(1, slot) > k)
-        return self._num_transitions - num_without_successor - int(cut.sum())
+        is_cut = self._is_transition.gather(1, slot) & (self._age.gather(1, slot) > k)
+        return self._num_transitions - num_without_successor - int(is_cut.sum())
 
     def __len__(self) -> int:
-        """Number of transitions that ``sample`` draws from."""
+        """Number of transitions that can be sampled now."""
         return self.num_sampleable
 
     @property
@@ -199,7 +172,7 @@ class UniformReplay:
         return min(self._num_appends, self._slots)
 
     def _slot(self, k: torch.Tensor) -> torch.Tensor:
-        """Slot of the k-th oldest column, 0 <= k < size."""
+        """Slot of the k-th oldest column."""
         return (k + (self._num_appends - self._size)) % self._slots
 
     def append(
@@ -267,33 +240,27 @@ class UniformReplay:
             )
         return column
 
-    def sample(self, batch_size: int) -> Batch:
-        """Draws transitions uniformly, with replacement.
-
-        ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1`` frames: their
-        common frames are fetched once, and writing into one state changes the other.
-
-        Returns:
-            A ``Batch`` on the replay's device. States are
-            ``[batch_size, stack_size, *frame_shape]`` in ``frame_dtype``, without the stack axis
-            where ``stack_size`` is 1; frames before the game's first are zeros.
-
-        Raises:
-            ValueError: no transition can be sampled yet.
-        """
-        env, k = self._draw(batch_size)
+    def _is_sampleable(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Whether k's decision is a transition whose stack lies within the ring, k < size - 1."""
         slot = self._slot(k)
-        first_slot_of_env = env * self._slots
-        window = self._slot(k[:, None] + self._window_offsets) + first_slot_of_env[:, None]
-        num_padding = (self._stack_size - 1) - self._age[env, slot].to(torch.int64)
-        padding_rows = (torch.arange(self._stack_size + 1) < num_padding[:, None]).flatten()
+        num_earlier_frames = self._age[env, slot].clamp(max=self._stack_size - 1)
+        return self._is_transition[env, slot] & (num_earlier_frames <= k)
 
-        index = (first_slot_of_env + slot).to(self._device, non_blocking=True)
-        window_index = window.flatten().to(self._device, non_blocking=True)
-        frames = self._frames.flatten(0, 1).index_select(0, window_index)
-        if padding_rows.any():
-            frames.index_fill_(0, padding_rows.nonzero().squeeze(1).to(self._device), 0)
-        frames = frames.view(batch_size, self._stack_size + 1, *self._frame_shape)
+    def _gather(self, env: torch.Tensor, k: torch.Tensor) -> Batch:
+        """The transitions at column ``k`` ``[batch]`` of environments ``env`` ``[batch]``."""
+        num_frames = self._stack_size + 1
+        first_slot = env * self._slots  # in the flat storage
+        slot = self._slot(k)
+        window = self._slot(k[:, None] + self._window_offsets) + first_slot[:, None]
+        num_padding = (self._stack_size - 1) - self._age[env, slot].to(torch.int64)
+        is_padding = (torch.arange(num_frames) < num_padding[:, None]).flatten()
+
+        index = (first_slot + slot).to(self._device, non_blocking=True)
+        frame_index = window.flatten().to(self._device, non_blocking=True)
+        frames = self._frames.flatten(0, 1).index_select(0, frame_index)
+        if is_padding.any():
+            frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
+        frames = frames.view(len(env), num_frames, *self._frame_shape)
         has_stack_axis = self._stack_size > 1
         return Batch(
             s_tm1=frames[:, :-1] if has_stack_axis else frames[:, 0],
@@ -303,77 +270,43 @@ class UniformReplay:
             s_t=frames[:, 1:] if has_stack_axis else frames[:, 1],
         )
 
-    def _draw(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Environment and age rank k (0 is the oldest column) of ``batch_size`` transitions."""
-        if self.num_sampleable == 0:
-            raise ValueError("the replay holds no complete transition yet: append before sampling")
-        drawn = torch.empty(0, dtype=torch.int64)
-        num_candidates = self._size - 1  # the newest column has no successor
-        while len(drawn) < batch_size:
-            candidates = torch.randint(
-                self._num_envs * num_candidates, (2 * batch_size,), generator=self._generator
-            )
-            env, k = candidates // num_candidates, candidates % num_candidates
-            drawn = torch.cat([drawn, candidates[self._is_sampleable(env, k)]])
-        drawn = drawn[:batch_size]
-        return drawn // num_candidates, drawn % num_candidates
-
-    def _is_sampleable(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """Whether k's decision is a transition whose stack lies within the ring, k < size - 1."""
-        slot = self._slot(k)
-        num_earlier_frames = self._age[env, slot].clamp(max=self._stack_size - 1)
-        return self._is_transition[env, slot] & (num_earlier_frames <= k)
-
-    def state_dict(self) -> ReplayState:
-        """Everything that decides later samples: the written slots and the generator.
-
-        The tensors are views of the live storage, since a second copy of a full replay may not
-        fit: write them out before the next ``append``.
-        """
+    def _ring_state(self) -> RingState:
+        """The written slots; ``frames`` is a view, since a second copy may not fit."""
         size = self._size
-        return ReplayState(
+        return RingState(
             frames=self._frames[:, :size],
-            actions=self._actions[:, :size],
-            rewards=self._rewards[:, :size],
-            is_terminal=self._is_terminal[:, :size],
-            is_transition=self._is_transition[:, :size],
-            age=self._age[:, :size],
+            actions=self._actions[:, :size].clone(),
+            rewards=self._rewards[:, :size].clone(),
+            is_terminal=self._is_terminal[:, :size].clone(),
+            is_transition=self._is_transition[:, :size].clone(),
+            age=self._age[:, :size].clone(),
             num_appends=self._num_appends,
             slots=self._slots,
             stack_size=self._stack_size,
-            generator=self._generator.get_state(),
         )
 
-    def load_state_dict(self, state_dict: ReplayState) -> None:
-        """Continues where the replay that wrote ``state_dict`` stood.
-
-        Raises:
-            ValueError: the state is that of a replay of another layout; nothing was loaded.
-        """
-        size = min(state_dict["num_appends"], self._slots)
-        theirs = (
-            state_dict["slots"],
-            state_dict["stack_size"],
-            state_dict["frames"].dtype,
-            tuple(state_dict["frames"].shape),
-        )
-        shape = (self._num_envs, size, *self._frame_shape)
-        ours = (self._slots, self._stack_size, self._frames.dtype, shape)
-        if theirs != ours:
+    def _load_ring_state(self, state: RingState) -> None:
+        """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit."""
+        size = min(state["num_appends"], self._slots)
+        theirs = (state["slots"], state["stack_size"], state["frames"].dtype)
+        ours = (self._slots, self._stack_size, self._frames.dtype)
+        their_shape = tuple(state["frames"].shape)
+        our_shape = (self._num_envs, size, *self._frame_shape)
+        if theirs != ours or their_shape != our_shape:
             raise ValueError(
-                "the saved replay (slots, stack_size, dtype, written frames) is "
-                f"{theirs}, this one is {ours}: replay.capacity and env must be as they were"
+                f"the saved replay has (slots, stack_size, dtype) {theirs} and frames "
+                f"{their_shape}, this one {ours} and {our_shape}: "
+                "replay.capacity and env must be as they were"
             )
-        self._frames[:, :size] = state_dict["frames"]
-        self._actions[:, :size] = state_dict["actions"]
-        self._rewards[:, :size] = state_dict["rewards"]
-        self._is_terminal[:, :size] = state_dict["is_terminal"]
+        self._frames[:, :size] = state["frames"]
+        self._actions[:, :size] = state["actions"]
+        self._rewards[:, :size] = state["rewards"]
+        self._is_terminal[:, :size] = state["is_terminal"]
         self._is_transition[:, size:] = False
-        self._is_transition[:, :size] = state_dict["is_transition"]
-        self._age[:, :size] = state_dict["age"]
-        self._num_appends = state_dict["num_appends"]
+        self._is_transition[:, :size] = state["is_transition"]
+        self._age[:, :size] = state["age"]
+        self._num_appends = state["num_appends"]
         self._num_transitions = int(self._is_transition.sum())
-        self._generator.set_state(state_dict["generator"])
 
     def check_valid(self) -> None:
         """Recounts by brute force what ``append`` keeps incrementally; for tests.
