@@ -62,7 +62,7 @@ class ControlEnvironment:
                 [make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
             )
         except gymnasium.error.DependencyNotInstalled as error:
-            raise ImportError(f"env.game={game!r}: {error}") from error
+            raise ImportError(f"env.id={game!r}: {error}") from error
         self._observation_space, self._action_space = _check_spaces(game, self._vector_env)
         self._accounting = EpisodeAccounting(num_envs)
         self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
@@ -183,7 +183,7 @@ def _check_id(game: str) -> None:
     if game not in gymnasium.registry:
         nearest = difflib.get_close_matches(game, gymnasium.registry, n=1)
         hint = f", did you mean '{nearest[0]}'?" if nearest else ""
-        raise ValueError(f"env.game={game!r}: Gymnasium knows no such task{hint}")
+        raise ValueError(f"env.id={game!r}: Gymnasium knows no such task{hint}")
 
 
 def _check_spaces(game: str, vector_env: SyncVectorEnv) -> tuple[Box, Discrete]:
@@ -196,6 +196,6 @@ def _check_spaces(game: str, vector_env: SyncVectorEnv) -> tuple[Box, Discrete]:
     ):
         return observations, actions
     raise ValueError(
-        f"env.game={game!r} has observations {observations} and actions {actions}; "
+        f"env.id={game!r} has observations {observations} and actions {actions}; "
         "float32 boxes and actions 0..n-1 are needed"
     )

@@ -93,8 +93,8 @@ def test_time_steps_have_the_documented_dtypes_and_shapes():
 @pytest.mark.parametrize(
     ("game", "message"),
     [
-        ("CartPole", "env.game='CartPole'.*no such task, did you mean 'CartPole-v1'"),
-        ("Pendulum-v1", "env.game='Pendulum-v1' has .*actions 0..n-1 are needed"),
+        ("CartPole", "env.id='CartPole'.*no such task, did you mean 'CartPole-v1'"),
+        ("Pendulum-v1", "env.id='Pendulum-v1' has .*actions 0..n-1 are needed"),
     ],
 )
 def test_unsuitable_task_is_refused_in_one_line(game, message):
@@ -107,7 +107,7 @@ def test_task_that_needs_a_missing_package_says_which(monkeypatch):
     monkeypatch.setitem(sys.modules, "Box2D", None)
     for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ImportError, match=r"env.game='LunarLander-v3': .*[Bb]ox2[Dd]"):
+    with pytest.raises(ImportError, match=r"env.id='LunarLander-v3': .*[Bb]ox2[Dd]"):
         ControlEnvironment("LunarLander-v3", num_envs=1, seed=0)
 
 
