@@ -1,0 +1,21 @@
+"""Configurations: where they live, their typed schema, and what a wrong one is answered with."""
+
+from dqn.config.errors import ConfigError
+from dqn.config.explanation import explain
+from dqn.config.files import CONFIG_DIR, flatten, load_config, save_config
+from dqn.config.schema import EnvConfig, NetworkConfig, TrainConfig
+from dqn.config.validation import optimizer_class, validate
+
+__all__ = [
+    "CONFIG_DIR",
+    "ConfigError",
+    "EnvConfig",
+    "NetworkConfig",
+    "TrainConfig",
+    "explain",
+    "flatten",
+    "load_config",
+    "optimizer_class",
+    "save_config",
+    "validate",
+]

@@ -1,0 +1,210 @@
+"""Whether a configuration can run: types, ranges, choices, and what they say together."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dqn.config.errors import ConfigError, nearest
+from dqn.config.files import flatten
+from dqn.config.schema import TrainConfig
+
+
+class Range(NamedTuple):
+    """An interval of numbers, closed unless said otherwise."""
+
+    low: float
+    high: float = math.inf
+    low_is_open: bool = False
+    high_is_open: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        assert isinstance(value, int | float)
+        above = value > self.low if self.low_is_open else value >= self.low
+        below = value < self.high if self.high_is_open else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'above' if self.low_is_open else 'at least'} {self.low:g}"
+        return (
+            f"{'above' if self.low_is_open else 'from'} {self.low:g} "
+            f"{'and below' if self.high_is_open else 'to'} {self.high:g}"
+        )
+
+
+POSITIVE = Range(0, low_is_open=True)
+NON_NEGATIVE = Range(0)
+AT_LEAST_ONE = Range(1)
+FRACTION = Range(0, 1)
+DECAY = Range(0, 1, high_is_open=True)
+
+RANGES: Mapping[str, Range] = {
+    "env.num_envs": Range(1, 4096),
+    "env.num_threads": Range(0, 1024),
+    "agent.discount": FRACTION,
+    "agent.error_bound": POSITIVE,
+    "agent.batch_size": AT_LEAST_ONE,
+    "agent.agent_steps_per_update": AT_LEAST_ONE,
+    "agent.warmup_agent_steps": AT_LEAST_ONE,
+    "agent.target_update_period_agent_steps": AT_LEAST_ONE,
+    "agent.epsilon.begin": FRACTION,
+    "agent.epsilon.end": FRACTION,
+    "agent.epsilon.decay_agent_steps": NON_NEGATIVE,
+    "replay.capacity": AT_LEAST_ONE,
+    "evaluation.period_agent_steps": AT_LEAST_ONE,
+    "evaluation.num_games": AT_LEAST_ONE,
+    "evaluation.max_num_envs": AT_LEAST_ONE,
+    "evaluation.epsilon": FRACTION,
+    "logging.period_agent_steps": AT_LEAST_ONE,
+    "checkpoint.period_agent_steps": AT_LEAST_ONE,
+    "seed": Range(0, 2**31 - 1),
+    "total_agent_steps": AT_LEAST_ONE,
+    "num_threads": Range(1, 1024),
+    "optimizer.lr": NON_NEGATIVE,
+    "optimizer.alpha": DECAY,
+    "optimizer.eps": NON_NEGATIVE,
+    "optimizer.momentum": DECAY,
+    "optimizer.weight_decay": NON_NEGATIVE,
+    "optimizer.lr_decay": NON_NEGATIVE,
+    "optimizer.initial_square_avg": NON_NEGATIVE,
+    "optimizer.initial_accumulator_value": NON_NEGATIVE,
+}
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "env.kind": ("atari", "control"),
+    "agent.loss_reduction": ("sum", "mean"),
+    "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("fp32", "bf16"),
+}
+
+# Instantiating runs code, and a configuration may come from a stranger: nothing else is looked up.
+OPTIMIZER_TARGETS = (
+    "rmsprop.RMSprop",
+    "rmsprop.Adagrad",
+    "torch.optim.RMSprop",
+    "torch.optim.Adagrad",
+    "torch.optim.Adam",
+    "torch.optim.AdamW",
+    "torch.optim.SGD",
+)
+
+
+def validate(config: DictConfig) -> TrainConfig:
+    """The typed configuration, or the first thing wrong with it.
+
+    Raises:
+        ConfigError: unknown key, wrong type, number out of range, unknown choice, optimizer that
+            is not allowed or does not take one of its arguments.
+    """
+    raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+    schema = OmegaConf.structured(TrainConfig)
+    try:
+        merged = OmegaConf.merge(schema, _with_integers(raw))
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise ConfigError(f"{min(missing)}: no value given")
+        typed = cast(TrainConfig, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
+    flat = flatten(raw)
+    for key, allowed_range in RANGES.items():
+        value = flat.get(key)
+        if value is not None and (not _is_number(value) or value not in allowed_range):
+            raise ConfigError(f"{key}={value}: must be a number {allowed_range}")
+    for key, choices in CHOICES.items():
+        if flat[key] not in choices:
+            hint = nearest(str(flat[key]), choices)
+            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
+    _validate_optimizer(typed.optimizer)
+    _validate_relations(typed)
+    return typed
+
+
+def optimizer_class(target: str) -> Any:
+    """The class an allowed ``optimizer._target_`` names."""
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _validate_optimizer(optimizer: Mapping[str, object]) -> None:
+    target = optimizer.get("_target_")
+    if target not in OPTIMIZER_TARGETS:
+        raise ConfigError(
+            f"optimizer._target_={target}: must be one of {', '.join(OPTIMIZER_TARGETS)}"
+            f"{nearest(str(target), OPTIMIZER_TARGETS)}"
+        )
+    parameters = dict(inspect.signature(optimizer_class(str(target))).parameters)
+    parameters.pop("params")
+    for key, value in optimizer.items():
+        if key == "_target_":
+            continue
+        if key not in parameters:
+            raise ConfigError(
+                f"optimizer.{key}={value}: {target} takes {', '.join(parameters)}"
+                f"{nearest(key, parameters)}"
+            )
+        default = parameters[key].default
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise ConfigError(f"optimizer.{key}={value}: must be true or false")
+        if _is_number(default) and not _is_number(value):
+            raise ConfigError(f"optimizer.{key}={value}: must be a number")
+    if "lr" not in optimizer:
+        raise ConfigError(f"optimizer.lr: no value given, {target} needs one")
+
+
+def _validate_relations(config: TrainConfig) -> None:
+    """What no single value can break."""
+    agent = config.agent
+    if agent.target_update_period_agent_steps % agent.agent_steps_per_update:
+        raise ConfigError(
+            f"agent.target_update_period_agent_steps={agent.target_update_period_agent_steps}: "
+            "must be a multiple of agent.agent_steps_per_update="
+            f"{agent.agent_steps_per_update}"
+        )
+    if agent.warmup_agent_steps < agent.batch_size:
+        raise ConfigError(
+            f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
+            f"agent.batch_size={agent.batch_size}"
+        )
+    if agent.warmup_agent_steps > config.replay.capacity:
+        raise ConfigError(
+            f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at most "
+            f"replay.capacity={config.replay.capacity}"
+        )
+    if config.env.kind == "atari" and config.env.protocol is None:
+        raise ConfigError("env.protocol=null: an Atari game needs one, such as nature or machado")
+    if config.env.kind == "control" and config.env.id is None:
+        raise ConfigError("env.id=null: must be a Gymnasium id such as CartPole-v1")
+
+
+def _with_integers(value: object) -> Any:
+    """``1e6`` is a float to YAML; a whole one is what an integer field means by it."""
+    if isinstance(value, dict):
+        return {key: _with_integers(item) for key, item in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _one_line(error: OmegaConfBaseException) -> str:
+    message = str(error.msg or error).splitlines()[0]
+    key = str(error.full_key or "")
+    if "not in" in message and key:
+        parent, _, name = key.rpartition(".")
+        return f"{key}: unknown key{nearest(name, _schema_keys(parent))}"
+    return f"{key}: {message[:1].lower()}{message[1:]}" if key else message
+
+
+def _schema_keys(parent: str) -> list[str]:
+    node = OmegaConf.select(OmegaConf.structured(TrainConfig), parent) if parent else None
+    return [str(key) for key in (node or OmegaConf.structured(TrainConfig))]

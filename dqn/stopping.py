@@ -1,0 +1,60 @@
+"""Stopping on request: signals become a flag that the training loop reads at its safe points."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+# What terminals, schedulers and preempting clusters send: SIGUSR2 is submitit's, SIGUSR1 the
+# usual `sbatch --signal` of other frameworks.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class StopRequest:
+    """While entered, the first stop signal sets ``signal_number`` and nothing else.
+
+    A second one meets the handlers that stood before, so that a second Ctrl-C stops at once.
+    Outside the main thread, where Python allows no handlers, it is never set.
+
+    >>> with StopRequest() as stop:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     stop.is_set(), stop.exit_status
+    (True, 143)
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._previous_handlers: dict[signal.Signals, object] = {}
+
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.signal_number is not None
+
+    @property
+    def exit_status(self) -> int:
+        """128 + the signal's number, the shell's convention (130 SIGINT, 143 SIGTERM)."""
+        return 128 + (self.signal_number or 0)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous_handlers[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # Only a flag: saving inside a handler would see half-written state.
+        self.signal_number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous_handlers.clear()

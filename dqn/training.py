@@ -1,0 +1,320 @@
+"""The training loop: collect, learn, log, evaluate, checkpoint; one vector of decisions a turn."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+import numpy as np
+import torch
+
+from dqn.agent import DQN, AgentState
+from dqn.evaluation import Evaluation, VectorEnvironment
+from dqn.progress import Progress
+from dqn.replay import ReplayState, UniformReplay
+from dqn.telemetry import Telemetry
+from dqn.types import ObservationArray, TimeStep
+from rmsprop import LayerSummary, update_ratios
+
+# How many of the last games the progress line averages.
+PROGRESS_GAMES = 20
+
+
+class Diagnose(Protocol):
+    """Per-layer effective learning rates of the agent's optimizer, by parameter name."""
+
+    def __call__(self, optimizer: torch.optim.Optimizer) -> dict[str, LayerSummary]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How long to train and how often to do what; every period is in agent steps.
+
+    Attributes:
+        total_agent_steps: decisions over all environments after which training is finished.
+        warmup_agent_steps: decisions before the first update.
+        agent_steps_per_update: decisions per update of the network (4 in Mnih et al. 2015).
+        batch_size: transitions per update.
+        log_period_agent_steps: between lines of training metrics.
+        evaluation_period_agent_steps: between evaluations; the last is always made.
+        checkpoint_period_agent_steps: between checkpoints; stop and end always save.
+        stop_at_return_mean: training is also finished once an evaluation reaches this mean return.
+    """
+
+    total_agent_steps: int
+    warmup_agent_steps: int
+    agent_steps_per_update: int
+    batch_size: int
+    log_period_agent_steps: int
+    evaluation_period_agent_steps: int
+    checkpoint_period_agent_steps: int
+    stop_at_return_mean: float | None
+
+    def updates_due(self, agent_steps: int) -> int:
+        """Updates that belong to the first ``agent_steps`` decisions.
+
+            >>> plan = TrainingPlan(total_agent_steps=100, warmup_agent_steps=10,
+            ...     agent_steps_per_update=4, batch_size=32, log_period_agent_steps=10,
+            ...     evaluation_period_agent_steps=50, checkpoint_period_agent_steps=50,
+        ...     stop_at_return_mean=None)
+            >>> [plan.updates_due(agent_steps) for agent_steps in (0, 10, 13, 14, 50)]
+            [0, 0, 0, 1, 10]
+        """
+        return max(0, agent_steps - self.warmup_agent_steps) // self.agent_steps_per_update
+
+
+class TrainerState(TypedDict):
+    """The loop's own share of a checkpoint."""
+
+    agent: AgentState
+    replay: ReplayState
+    agent_steps: int
+    evaluated_agent_steps: int
+    is_solved: bool
+
+
+class Trainer:
+    """Runs one agent against one vector of environments, to the end or to a request to stop.
+
+    One turn, in execution order: act in all environments at once with the behaviour ε of the
+    moment; step them; append one frame per environment to the replay; make the updates that are
+    due; log, evaluate and save where a period has passed.
+
+    Args:
+        environment: for training; reset when ``run`` starts.
+        agent: acts and learns.
+        replay: receives every frame.
+        behaviour_epsilon: schedule from agent steps to ε.
+        plan: lengths and periods.
+        evaluate: plays the evaluation games; returns None when told to stop half-way.
+        diagnose: effective learning rates of the optimizer by layer, or None where unknown.
+        telemetry: where metrics go.
+        progress: the line a person watches.
+        save: writes a checkpoint of this trainer.
+        should_stop: polled at every turn.
+        log_histograms: also write the histogram of each layer's effective learning rates.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: VectorEnvironment,
+        agent: DQN,
+        replay: UniformReplay,
+        behaviour_epsilon: Callable[[int], float],
+        plan: TrainingPlan,
+        evaluate: Callable[[], Evaluation | None],
+        diagnose: Diagnose | None,
+        telemetry: Telemetry,
+        progress: Progress,
+        save: Callable[["Trainer"], None],
+        should_stop: Callable[[], bool],
+        log_histograms: bool,
+    ) -> None:
+        self.agent = agent
+        self.replay = replay
+        self.agent_steps = 0
+        self.evaluated_agent_steps = -1
+        self.is_solved = False
+        self._environment = environment
+        self._behaviour_epsilon = behaviour_epsilon
+        self._plan = plan
+        self._evaluate = evaluate
+        self._diagnose = diagnose
+        self._telemetry = telemetry
+        self._progress = progress
+        self._save = save
+        self._should_stop = should_stop
+        self._log_histograms = log_histograms
+        self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
+        self._interval = _Interval(self.agent_steps, self.agent.num_updates, agent.device)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last policy is evaluated, and is either the last or good enough."""
+        is_over = self.is_solved or self.agent_steps >= self._plan.total_agent_steps
+        return is_over and self.evaluated_agent_steps == self.agent_steps
+
+    def run(self) -> bool:
+        """Train until finished (True) or asked to stop (False); a checkpoint is left either way."""
+        time_step = self._environment.reset()
+        self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
+        while not self._should_stop():
+            if self._evaluation_is_due():
+                self._run_evaluation()
+            elif self.is_finished:
+                self._save(self)
+                return True
+            else:
+                previous_agent_steps = self.agent_steps
+                time_step = self._collect(time_step)
+                log = self._passed(self._plan.log_period_agent_steps, previous_agent_steps)
+                self._learn(log=log)
+                if log:
+                    self._log_interval()
+                if self._passed(self._plan.checkpoint_period_agent_steps, previous_agent_steps):
+                    self._save(self)
+        self._save(self)
+        return False
+
+    def state_dict(self) -> TrainerState:
+        """Agent, replay and counters: what a later ``load_state_dict`` goes on from."""
+        return {
+            "agent": self.agent.state_dict(),
+            "replay": self.replay.state_dict(),
+            "agent_steps": self.agent_steps,
+            "evaluated_agent_steps": self.evaluated_agent_steps,
+            "is_solved": self.is_solved,
+        }
+
+    def load_state_dict(self, state: TrainerState) -> None:
+        """Go on from ``state``; the environments start new games, which the replay sees."""
+        self.agent.load_state_dict(state["agent"])
+        self.replay.load_state_dict(state["replay"])
+        self.agent_steps = state["agent_steps"]
+        self.evaluated_agent_steps = state["evaluated_agent_steps"]
+        self.is_solved = state["is_solved"]
+
+    def _collect(self, time_step: TimeStep) -> TimeStep:
+        actions = self.agent.act(time_step.observation_t, self._behaviour_epsilon(self.agent_steps))
+        next_time_step = self._environment.step(actions)
+        # After a game's last observation the environment ignores the action and restarts.
+        is_decision = ~time_step.is_last_t
+        self.replay.append(
+            frame_tm1=newest_frame(time_step.observation_t, self._environment.stack_size),
+            is_first_tm1=time_step.is_first_t,
+            action_tm1=actions,
+            reward_t=next_time_step.reward_t,
+            is_terminal_t=next_time_step.is_terminal_t,
+            is_transition=is_decision,
+        )
+        self.agent_steps += int(is_decision.sum())
+        for env in np.flatnonzero(next_time_step.is_last_t):
+            episode_return = float(next_time_step.episode_return_t[env])
+            self._recent_returns.append(episode_return)
+            self._write(
+                {
+                    "episode/return": episode_return,
+                    "episode/length": int(next_time_step.episode_length_t[env]),
+                }
+            )
+        self._progress.update(self.agent_steps, self._recent_returns)
+        return next_time_step
+
+    def _learn(self, *, log: bool) -> None:
+        num_due = self._plan.updates_due(self.agent_steps) - self.agent.num_updates
+        for index in range(num_due):
+            is_measured = log and index == num_due - 1
+            before = self._parameters() if is_measured else {}
+            output = self.agent.learn(self.replay.sample(self._plan.batch_size))
+            self._interval.add(output.loss, output.q_mean)
+            if is_measured:
+                self._log_layers(before)
+
+    def _log_layers(self, before: dict[str, torch.Tensor]) -> None:
+        """What the optimizer did in the update just made, layer by layer."""
+        started = time.perf_counter()
+        metrics: dict[str, float] = {"train/grad_norm": self._grad_norm()}
+        for name, ratio in update_ratios(before, self._parameters()).items():
+            metrics[f"update_ratio/{name}"] = ratio
+        if self._diagnose is not None:
+            for name, summary in self._diagnose(self.agent.optimizer).items():
+                metrics |= {
+                    f"effective_lr/{name}/p05": summary.p05,
+                    f"effective_lr/{name}/p50": summary.p50,
+                    f"effective_lr/{name}/p95": summary.p95,
+                    f"effective_lr_eps_bound/{name}": summary.eps_bound,
+                }
+                if self._log_histograms:
+                    self._telemetry.write_histogram(
+                        self.agent_steps, f"effective_lr_log10/{name}", summary.log10_histogram
+                    )
+        metrics["speed/diagnostics_seconds"] = time.perf_counter() - started
+        self._write(metrics)
+
+    def _log_interval(self) -> None:
+        metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
+        metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
+        self._write(metrics)
+        self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
+
+    def _evaluation_is_due(self) -> bool:
+        period = self._plan.evaluation_period_agent_steps
+        is_over = self.agent_steps >= self._plan.total_agent_steps
+        has_passed = self.agent_steps // period > max(self.evaluated_agent_steps, 0) // period
+        return has_passed or (is_over and self.evaluated_agent_steps != self.agent_steps)
+
+    def _run_evaluation(self) -> None:
+        started = time.perf_counter()
+        evaluation = self._evaluate()
+        if evaluation is None:
+            return
+        self.evaluated_agent_steps = self.agent_steps
+        stop_at = self._plan.stop_at_return_mean
+        self.is_solved = stop_at is not None and evaluation.return_mean >= stop_at
+        self._telemetry.write_evaluation(
+            self.agent_steps,
+            self.agent.num_updates,
+            evaluation,
+            elapsed_seconds=time.perf_counter() - started,
+        )
+        self._progress.note(
+            f"step {self.agent_steps:,}: evaluation return {evaluation.return_mean:.1f} "
+            f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
+        )
+        self._interval.exclude_seconds(time.perf_counter() - started)
+
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in self.agent.network.named_parameters()
+        }
+
+    def _grad_norm(self) -> float:
+        gradients = [p.grad for p in self.agent.network.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _passed(self, period: int, previous_agent_steps: int) -> bool:
+        return self.agent_steps // period > previous_agent_steps // period
+
+    def _write(self, metrics: dict[str, float]) -> None:
+        self._telemetry.write(self.agent_steps, self.agent.num_updates, metrics)
+
+
+class _Interval:
+    """Sums over the updates since the last log line, kept on the device until they are read."""
+
+    def __init__(self, agent_steps: int, num_updates: int, device: torch.device) -> None:
+        self._agent_steps = agent_steps
+        self._num_updates = num_updates
+        self._started = time.perf_counter()
+        self._loss_sum = torch.zeros((), device=device)
+        self._q_sum = torch.zeros((), device=device)
+
+    def add(self, loss: torch.Tensor, q_mean: torch.Tensor) -> None:
+        self._loss_sum += loss
+        self._q_sum += q_mean
+
+    def exclude_seconds(self, seconds: float) -> None:
+        """Take time spent on something else, an evaluation, out of the speed."""
+        self._started += seconds
+
+    def metrics(self, agent_steps: int, num_updates: int) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self._started, 1e-9)
+        updates = num_updates - self._num_updates
+        speed = {
+            "speed/agent_steps_per_second": (agent_steps - self._agent_steps) / seconds,
+            "speed/updates_per_second": updates / seconds,
+        }
+        if updates == 0:
+            return speed
+        return speed | {
+            "train/loss": float(self._loss_sum) / updates,
+            "train/q_mean": float(self._q_sum) / updates,
+        }
+
+
+def newest_frame(observation_t: ObservationArray, stack_size: int) -> ObservationArray:
+    """``[num_envs, *frame_shape]``: the last frame of each stack, which is all the replay keeps."""
+    return observation_t[:, -1] if stack_size > 1 else observation_t
