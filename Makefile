@@ -58,10 +58,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Local version labels such as +cpu are dropped: the same file serves CUDA machines.
+# The build of torch (CPU or some CUDA) is the machine's matter: its label and CUDA's wheels drop out.
 constraints: $(INSTALLED)
-	{ sed -n '/^#/p' constraints.txt; \
-	  $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
+	{ grep '^#' constraints.txt; \
+	  $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip \
+	    | sed -E '/^(cuda|nvidia)-|^triton==/d; s/\+[a-z0-9.]+$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
