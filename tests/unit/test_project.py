@@ -1,12 +1,13 @@
 """The promises of pyproject.toml, constraints.txt, Makefile and .ci/run about one another."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_every_requirement_has_a_tested_version_in_its_range() -> None:
         if version is None or version not in requirement.specifier:
             untested.append(str(requirement))
     assert untested == ["rmsprop-dqn[studies,sweep,video]"]  # the extra "dev" includes the others
+
+
+def test_every_package_that_we_import_is_a_declared_dependency() -> None:
+    imported: set[str] = set()
+    for path in [*ROOT.glob("rmsprop/**/*.py"), *ROOT.glob("dqn/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    providers = packages_distributions()
+    undeclared = [
+        name
+        for name in sorted(imported - sys.stdlib_module_names - {"rmsprop", "dqn"})
+        if declared.isdisjoint(map(canonicalize_name, providers.get(name, [])))
+    ]
+    assert undeclared == []
 
 
 @pytest.mark.parametrize("name", PROJECT["scripts"])
