@@ -237,7 +237,7 @@ def evaluation_epsilon(config: TrainConfig) -> float:
 def evaluate_agent(
     config: TrainConfig, agent: DQN, *, seeds: Seeds, should_stop: Callable[[], bool]
 ) -> Evaluation | None:
-    """Play the configured evaluation games, always the same ones for the same seed."""
+    """Play the configured evaluation games, always from the same starts for the same seed."""
     num_games = config.evaluation.num_games
     # The largest number of environments that shares the games out evenly.
     num_envs = max(n for n in range(1, config.evaluation.max_num_envs + 1) if num_games % n == 0)

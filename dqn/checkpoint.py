@@ -9,9 +9,11 @@
 A directory under its final name is complete: it is written as ``.tmp-*``, synced, and renamed.
 """
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -55,12 +57,13 @@ def save(directory: Path, agent_steps: int, state: dict[str, object]) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     final = directory / f"{PREFIX}{agent_steps:012d}"
     temporary = directory / f"{TEMPORARY_PREFIX}{final.name}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for unfinished in directory.glob(f"{TEMPORARY_PREFIX}*"):  # A killed process left it.
+        shutil.rmtree(unfinished, ignore_errors=True)
     try:
         (temporary / "tensors").mkdir(parents=True)
         large: list[Tensor] = []
         small = _take_out_large(state, large)
-        torch.save({"format": FORMAT, "state": small}, temporary / "state.pt")
+        _write_small(temporary / "state.pt", {"format": FORMAT, "state": small})
         for index, tensor in enumerate(large):
             _write_compressed(temporary / "tensors" / f"{index}.zst", tensor)
         for path in [temporary / "state.pt", *(temporary / "tensors").iterdir()]:
@@ -69,9 +72,8 @@ def save(directory: Path, agent_steps: int, state: dict[str, object]) -> Path:
             shutil.rmtree(final)
         os.replace(temporary, final)
         _sync(directory)
-    except OSError:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     for old in available(directory)[:-NUM_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -82,19 +84,30 @@ def available(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
 
 
-def load(path: Path) -> dict[str, object]:
+def load(path: Path, keys: Collection[str] | None = None) -> dict[str, object]:
     """Read one checkpoint; executes nothing that it holds.
+
+    Args:
+        path: of the checkpoint.
+        keys: top-level keys of the state to read, or None for all: without the replay it is fast.
 
     Raises:
         CheckpointError: when it is damaged or of another format.
     """
     try:
+        with zipfile.ZipFile(path / "state.pt") as archive:
+            # torch.load skips the archive's checksums: a flipped bit would become a weight.
+            if archive.testzip() is not None:
+                raise CheckpointError(f"{path}: damaged checkpoint (state.pt: wrong checksum)")
         content = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
         if content["format"] != FORMAT:
             raise CheckpointError(
                 f"{path}: checkpoint format {content['format']}, this version reads {FORMAT}"
             )
-        return cast(dict[str, object], _put_back_large(content["state"], path / "tensors"))
+        state = {
+            key: value for key, value in content["state"].items() if keys is None or key in keys
+        }
+        return cast(dict[str, object], _put_back_large(state, path / "tensors"))
     except CheckpointError:
         raise
     except Exception as error:
@@ -124,6 +137,14 @@ def _put_back_large(value: object, directory: Path) -> object:
     array = np.empty(value["shape"], dtype=np.dtype(value["dtype"]))
     _read_compressed(directory / f"{value[_PLACEHOLDER]}.zst", array)
     return torch.from_numpy(array)
+
+
+def _write_small(path: Path, content: dict[str, object]) -> None:
+    # By way of memory: to a full disk torch.save answers with a RuntimeError of its archive
+    # writer, this with the OSError that names the cause.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _write_compressed(path: Path, tensor: Tensor) -> None:

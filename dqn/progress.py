@@ -34,8 +34,8 @@ class Progress:
         self._total_agent_steps = total_agent_steps
         self._label = label
         self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
-        self._first_agent_steps = agent_steps
-        self._started = self._last_line = time.perf_counter()
+        self._last_agent_steps = agent_steps
+        self._last_line = time.perf_counter()
         self._bar = tqdm(
             total=total_agent_steps,
             initial=agent_steps,
@@ -65,10 +65,11 @@ class Progress:
             if recent_returns:
                 self._bar.set_postfix_str(f"return {fmean(recent_returns):.1f}", refresh=False)
             return
-        now = time.perf_counter()
-        if now - self._last_line >= PLAIN_PERIOD_SECONDS:
-            self._last_line = now
-            self.note(self._plain_line(agent_steps, recent_returns, now - self._started))
+        elapsed_seconds = time.perf_counter() - self._last_line
+        if elapsed_seconds >= PLAIN_PERIOD_SECONDS:
+            self.note(self._plain_line(agent_steps, recent_returns, elapsed_seconds))
+            self._last_line += elapsed_seconds
+            self._last_agent_steps = agent_steps
 
     def note(self, text: str) -> None:
         """Print a line of its own without tearing the bar."""
@@ -77,10 +78,11 @@ class Progress:
     def _plain_line(
         self, agent_steps: int, recent_returns: Sequence[float], elapsed_seconds: float
     ) -> str:
-        steps_made = agent_steps - self._first_agent_steps
+        # The speed of the moment: the warm-up, without updates, is many times faster.
+        steps_per_second = (agent_steps - self._last_agent_steps) / elapsed_seconds
         score = f", return {fmean(recent_returns):.1f}" if recent_returns else ""
         left = ""
-        if steps_made > 0:
-            seconds_left = elapsed_seconds * (self._total_agent_steps - agent_steps) / steps_made
-            left = f", {steps_made / elapsed_seconds:.0f} steps/s, {seconds_left / 60:.0f} min left"
+        if steps_per_second > 0:
+            minutes_left = (self._total_agent_steps - agent_steps) / steps_per_second / 60
+            left = f", {steps_per_second:.0f} steps/s, {minutes_left:.0f} min left"
         return f"{agent_steps:,} of {self._total_agent_steps:,} steps{score}{left}"

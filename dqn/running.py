@@ -1,6 +1,7 @@
 """One training run from its directory's point of view: start, continue or refuse, and finish."""
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import asdict
@@ -52,20 +53,23 @@ def train(config: TrainConfig, *, label: str) -> float:
     run_dir = Path(config.run_dir)
     assembly.check_environment(config.env)
     device = assembly.resolve_device(config.device)
-    if config.overwrite:
-        _remove_run(run_dir)
-    _refuse_other_run(run_dir, config)
+    if not config.overwrite:
+        _refuse_other_run(run_dir, config)
     keep_freed_memory()
     torch.set_num_threads(config.num_threads)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
 
-    state = _newest_state(run_dir)
+    state = None if config.overwrite else _newest_state(run_dir)
     agent_steps = 0 if state is None else state["agent_steps"]
     environment = assembly.training_environment(config, seeds=seeds, agent_steps=agent_steps)
     try:
         agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
         replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
+        # Only now, when nothing of the configuration can be refused any more. Without a checkpoint
+        # an earlier run's metrics (killed before its first) begin again too.
+        if state is None:
+            _remove_run(run_dir)
         _write_config(run_dir, config)
         with (
             StopRequest() as stop,
@@ -147,12 +151,27 @@ def _save(run_dir: Path, trainer: Trainer, telemetry: Telemetry) -> None:
 
 
 def _newest_state(run_dir: Path) -> TrainerState | None:
-    """The newest checkpoint that can be read, with a warning for each that cannot."""
+    """The newest checkpoint that can be read, with a warning for each that cannot.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        ConfigError: there are some and none can be read: to lose them is not ours to decide.
+    """
+    error: checkpoint.CheckpointError | None = None
     for path in reversed(checkpoint.available(assembly.checkpoint_directory(run_dir))):
+        if error is not None:
+            print(f"warning: {error}; trying the one before", file=sys.stderr)
         try:
             return cast(TrainerState, checkpoint.load(path))
-        except checkpoint.CheckpointError as error:
-            print(f"warning: {error}; trying the one before", file=sys.stderr)
+        except checkpoint.CheckpointError as unreadable:
+            error = unreadable
+    if error is not None:
+        raise ConfigError(
+            f"run_dir={run_dir}: none of its checkpoints can be read ({error}); "
+            "give another run_dir=, or overwrite=true to start anew"
+        ) from error
     return None
 
 
@@ -212,5 +231,6 @@ def _hyperparameters(config: TrainConfig) -> dict[str, HyperparameterValue]:
 
 
 def _last_return_mean(run_dir: Path) -> float:
+    """What a sweep optimises; NaN where a full disk has lost the evaluations."""
     lines = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8").splitlines()
-    return float(json.loads(lines[-1])["return_mean"])
+    return float(json.loads(lines[-1])["return_mean"]) if lines else math.nan

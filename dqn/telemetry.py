@@ -162,12 +162,11 @@ class Telemetry:
     def close(self) -> None:
         """Flush and let go of the files."""
         self.flush()
-        try:
-            self._metrics_file.close()
-            self._evaluations_file.close()
-            self._tensorboard.close()
-        except OSError as error:
-            self._report(error)
+        for file in (self._metrics_file, self._evaluations_file, self._tensorboard):
+            try:
+                file.close()
+            except OSError as error:
+                self._report(error)
 
     def _position(self, agent_steps: int, num_updates: int) -> dict[str, object]:
         return {

@@ -54,12 +54,12 @@ class TrainingPlan:
     def updates_due(self, agent_steps: int) -> int:
         """Updates that belong to the first ``agent_steps`` decisions.
 
-            >>> plan = TrainingPlan(total_agent_steps=100, warmup_agent_steps=10,
-            ...     agent_steps_per_update=4, batch_size=32, log_period_agent_steps=10,
-            ...     evaluation_period_agent_steps=50, checkpoint_period_agent_steps=50,
+        >>> plan = TrainingPlan(total_agent_steps=100, warmup_agent_steps=10,
+        ...     agent_steps_per_update=4, batch_size=32, log_period_agent_steps=10,
+        ...     evaluation_period_agent_steps=50, checkpoint_period_agent_steps=50,
         ...     stop_at_return_mean=None)
-            >>> [plan.updates_due(agent_steps) for agent_steps in (0, 10, 13, 14, 50)]
-            [0, 0, 0, 1, 10]
+        >>> [plan.updates_due(agent_steps) for agent_steps in (0, 10, 13, 14, 50)]
+        [0, 0, 0, 1, 10]
         """
         return max(0, agent_steps - self.warmup_agent_steps) // self.agent_steps_per_update
 
@@ -79,7 +79,8 @@ class Trainer:
 
     One turn, in execution order: act in all environments at once with the behaviour ε of the
     moment; step them; append one frame per environment to the replay; make the updates that are
-    due; log, evaluate and save where a period has passed.
+    due; log, evaluate and save where a period has passed. Saving comes last, so that a checkpoint
+    knows of everything that was logged at its step: a run killed and resumed repeats no line.
 
     Args:
         environment: for training; reset when ``run`` starts.
@@ -127,6 +128,7 @@ class Trainer:
         self._save = save
         self._should_stop = should_stop
         self._log_histograms = log_histograms
+        self._saved_agent_steps = 0
         self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, agent.device)
 
@@ -146,6 +148,9 @@ class Trainer:
             elif self.is_finished:
                 self._save(self)
                 return True
+            elif self._passed(self._plan.checkpoint_period_agent_steps, self._saved_agent_steps):
+                self._saved_agent_steps = self.agent_steps
+                self._save(self)
             else:
                 previous_agent_steps = self.agent_steps
                 time_step = self._collect(time_step)
@@ -153,8 +158,6 @@ class Trainer:
                 self._learn(log=log)
                 if log:
                     self._log_interval()
-                if self._passed(self._plan.checkpoint_period_agent_steps, previous_agent_steps):
-                    self._save(self)
         self._save(self)
         return False
 
@@ -172,7 +175,7 @@ class Trainer:
         """Go on from ``state``; the environments start new games, which the replay sees."""
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
-        self.agent_steps = state["agent_steps"]
+        self.agent_steps = self._saved_agent_steps = state["agent_steps"]
         self.evaluated_agent_steps = state["evaluated_agent_steps"]
         self.is_solved = state["is_solved"]
 

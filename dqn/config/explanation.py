@@ -37,6 +37,9 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
                         f"{key}={choice}: must be one of {', '.join(choices)}"
                         f"{nearest(choice, choices)}"
                     )
+    match = re.search(r"Missing mandatory value: (\S+)", str(error))
+    if match:
+        return f"{match.group(1)}: no value given, {match.group(1)}= needs one"
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
         key = match.group(1)

@@ -88,3 +88,18 @@ class TrainConfig:
     num_threads: int
     run_dir: str
     overwrite: bool
+
+
+@dataclass
+class EvaluateConfig:
+    """The whole of ``dqn-evaluate``'s configuration, as ``configs/evaluate.yaml`` states it."""
+
+    run_dir: str
+    out_dir: str
+    num_games: int
+    max_num_envs: int
+    epsilon: float | None
+    seed: int
+    device: str
+    num_threads: int
+    video: bool

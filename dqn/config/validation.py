@@ -4,14 +4,15 @@ import inspect
 import math
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dqn.config.errors import ConfigError, nearest
-from dqn.config.files import flatten
-from dqn.config.schema import TrainConfig
+from dqn.config.files import flatten, load_config
+from dqn.config.schema import EvaluateConfig, TrainConfig
 
 
 class Range(NamedTuple):
@@ -62,6 +63,9 @@ RANGES: Mapping[str, Range] = {
     "evaluation.epsilon": FRACTION,
     "logging.period_agent_steps": AT_LEAST_ONE,
     "checkpoint.period_agent_steps": AT_LEAST_ONE,
+    "num_games": AT_LEAST_ONE,
+    "max_num_envs": AT_LEAST_ONE,
+    "epsilon": FRACTION,
     "seed": Range(0, 2**31 - 1),
     "total_agent_steps": AT_LEAST_ONE,
     "num_threads": Range(1, 1024),
@@ -102,27 +106,53 @@ def validate(config: DictConfig) -> TrainConfig:
         ConfigError: unknown key, wrong type, number out of range, unknown choice, optimizer that
             is not allowed or does not take one of its arguments.
     """
-    raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
-    schema = OmegaConf.structured(TrainConfig)
-    try:
-        merged = OmegaConf.merge(schema, _with_integers(raw))
-        missing = OmegaConf.missing_keys(merged)
-        if missing:
-            raise ConfigError(f"{min(missing)}: no value given")
-        typed = cast(TrainConfig, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from error
-    flat = flatten(raw)
-    for key, allowed_range in RANGES.items():
-        value = flat.get(key)
-        if value is not None and (not _is_number(value) or value not in allowed_range):
-            raise ConfigError(f"{key}={value}: must be a number {allowed_range}")
-    for key, choices in CHOICES.items():
-        if flat[key] not in choices:
-            hint = nearest(str(flat[key]), choices)
-            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
+    typed = _checked(config, TrainConfig)
     _validate_optimizer(typed.optimizer)
     _validate_relations(typed)
+    return typed
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """A run's own configuration, checked like one from the command line.
+
+    Raises:
+        ConfigError: it cannot be read, or cannot run.
+    """
+    return validate(OmegaConf.create(load_config(path)))
+
+
+def validate_evaluation(config: DictConfig) -> EvaluateConfig:
+    """The typed configuration of ``dqn-evaluate``, or the first thing wrong with it.
+
+    Raises:
+        ConfigError: unknown key, wrong type, number out of range, unknown choice.
+    """
+    return _checked(config, EvaluateConfig)
+
+
+Schema = TypeVar("Schema", TrainConfig, EvaluateConfig)
+
+
+def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
+    """Types, ranges and choices, key by key."""
+    try:
+        raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _with_integers(raw))
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
+        typed = cast(Schema, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error, schema)) from error
+    flat = flatten(raw)
+    for key in RANGES.keys() & flat.keys():
+        value = flat[key]
+        if value is not None and (not _is_number(value) or value not in RANGES[key]):
+            raise ConfigError(f"{key}={value}: must be a number {RANGES[key]}")
+    for key in CHOICES.keys() & flat.keys():
+        if flat[key] not in CHOICES[key]:
+            hint = nearest(str(flat[key]), CHOICES[key])
+            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(CHOICES[key])}{hint}")
     return typed
 
 
@@ -154,6 +184,8 @@ def _validate_optimizer(optimizer: Mapping[str, object]) -> None:
             raise ConfigError(f"optimizer.{key}={value}: must be true or false")
         if _is_number(default) and not _is_number(value):
             raise ConfigError(f"optimizer.{key}={value}: must be a number")
+        if key == "betas" and not _are_decays(value, len(default)):
+            raise ConfigError(f"optimizer.betas={value}: must be {len(default)} numbers {DECAY}")
     if "lr" not in optimizer:
         raise ConfigError(f"optimizer.lr: no value given, {target} needs one")
 
@@ -181,6 +213,12 @@ def _validate_relations(config: TrainConfig) -> None:
         raise ConfigError("env.protocol=null: an Atari game needs one, such as nature or machado")
     if config.env.kind == "control" and config.env.id is None:
         raise ConfigError("env.id=null: must be a Gymnasium id such as CartPole-v1")
+    if (config.env.kind == "control") != (config.network.torso == "mlp"):
+        fitting = "mlp" if config.env.kind == "control" else "nature_cnn or nips_cnn"
+        raise ConfigError(
+            f"network.torso={config.network.torso}: must be {fitting} for the observations of "
+            f"env.game={config.env.game}"
+        )
 
 
 def _with_integers(value: object) -> Any:
@@ -192,19 +230,24 @@ def _with_integers(value: object) -> Any:
     return value
 
 
+def _are_decays(values: object, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(_is_number(value) and value in DECAY for value in values)
+    )
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _one_line(error: OmegaConfBaseException) -> str:
+def _one_line(error: OmegaConfBaseException, schema: type) -> str:
     message = str(error.msg or error).splitlines()[0]
     key = str(error.full_key or "")
     if "not in" in message and key:
         parent, _, name = key.rpartition(".")
-        return f"{key}: unknown key{nearest(name, _schema_keys(parent))}"
+        node = OmegaConf.structured(schema)
+        siblings = OmegaConf.select(node, parent) if parent else node
+        return f"{key}: unknown key{nearest(name, [str(sibling) for sibling in siblings])}"
     return f"{key}: {message[:1].lower()}{message[1:]}" if key else message
-
-
-def _schema_keys(parent: str) -> list[str]:
-    node = OmegaConf.select(OmegaConf.structured(TrainConfig), parent) if parent else None
-    return [str(key) for key in (node or OmegaConf.structured(TrainConfig))]

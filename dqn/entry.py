@@ -1,0 +1,48 @@
+"""What the console scripts share: bad input is answered with one line and exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from dqn.config import ConfigError, explain
+
+BAD_INPUT_STATUS = 2
+INTERRUPTED_STATUS = 130
+
+
+def answer(run: Callable[[], float], *, program: str) -> float:
+    """Run a Hydra job; alone, its bad input ends the program before Hydra adds a line of its own.
+
+    In a sweep the error goes on to Hydra, which lets the other jobs run and reports at the end.
+    """
+    try:
+        return run()
+    except ConfigError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        refuse(str(error), program=program)
+
+
+def guard(application: Callable[[], object], *, program: str, config_name: str) -> None:
+    """Run a Hydra application; what it refuses is explained in one line."""
+    # Otherwise Hydra prints its own account of an error and exits with status 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        application()
+    except Exception as error:
+        message = explain(error, sys.argv[1:], config_name=config_name)
+        if message is None:
+            raise
+        refuse(message, program=program)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)
+
+
+def refuse(message: str, *, program: str) -> NoReturn:
+    """One line on standard error, exit status 2."""
+    print(f"{program}: {message}", file=sys.stderr)
+    sys.exit(BAD_INPUT_STATUS)

@@ -1,0 +1,107 @@
+"""Evaluating a run after the fact: its configuration, its newest checkpoint, other games."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from dqn import assembly, checkpoint
+from dqn.agent import DQN, AgentState
+from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
+from dqn.memory import keep_freed_memory
+from dqn.running import CONFIG_FILE
+from dqn.seeding import derive_seeds
+from dqn.stopping import StopRequest
+from dqn.telemetry import EVALUATIONS_FILE
+
+
+def reevaluate(config: EvaluateConfig) -> float:
+    """Play whole games as configured; print the result and append it to ``evaluations.jsonl``.
+
+    Returns:
+        Mean return.
+
+    Raises:
+        ConfigError: no run, or no readable checkpoint, at ``config.run_dir``.
+        SystemExit: stopped by a signal.
+    """
+    run_dir, out_dir = Path(config.run_dir), Path(config.out_dir)
+    if not (run_dir / CONFIG_FILE).exists():
+        raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
+    run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
+    keep_freed_memory()
+    torch.set_num_threads(config.num_threads)
+    agent, agent_steps = _load_agent(run_dir, run_config)
+    seeds = derive_seeds(config.seed)
+    with StopRequest() as stop:
+        evaluation = assembly.evaluate_agent(
+            run_config, agent, seeds=seeds, should_stop=stop.is_set
+        )
+    if evaluation is None:
+        sys.exit(stop.exit_status)
+    line = {
+        "step": agent_steps,
+        "run_dir": str(run_dir),
+        "game": run_config.env.game,
+        "protocol": run_config.env.protocol,
+        "seed": config.seed,
+        "epsilon": assembly.evaluation_epsilon(run_config),
+        "return_mean": evaluation.return_mean,
+        "return_std": evaluation.return_std,
+        "returns": evaluation.returns,
+        "lengths": evaluation.lengths,
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with (out_dir / EVALUATIONS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(
+        f"{run_dir} at step {agent_steps:,}: return {evaluation.return_mean:.1f} "
+        f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
+    )
+    if config.video:
+        path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
+        try:
+            assembly.record_video(run_config, agent, path, seeds=seeds)
+        except ImportError as error:
+            print(f"no video: {error}", file=sys.stderr)
+        else:
+            print(f"video: {path}")
+    return evaluation.return_mean
+
+
+def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainConfig:
+    """The run's configuration with the games that are asked for now."""
+    evaluation = dataclasses.replace(
+        run_config.evaluation,
+        num_games=config.num_games,
+        max_num_envs=config.max_num_envs,
+        epsilon=run_config.evaluation.epsilon if config.epsilon is None else config.epsilon,
+    )
+    return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
+
+
+def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
+    """The run's agent at its newest readable checkpoint, and how many agent steps it had made."""
+    seeds = derive_seeds(run_config.seed)
+    environment = assembly.build_environment(
+        run_config.env, num_envs=1, seed=seeds.environment, training=False
+    )
+    try:
+        agent = assembly.build_agent(
+            run_config, environment, seeds=seeds, device=assembly.resolve_device(run_config.device)
+        )
+    finally:
+        environment.close()
+    directory = assembly.checkpoint_directory(run_dir)
+    for path in reversed(checkpoint.available(directory)):
+        try:
+            state = checkpoint.load(path, keys={"agent", "agent_steps"})
+        except checkpoint.CheckpointError as error:
+            print(f"warning: {error}; trying the one before", file=sys.stderr)
+        else:
+            agent.load_state_dict(cast(AgentState, state["agent"]))
+            return agent, cast(int, state["agent_steps"])
+    raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
