@@ -11,12 +11,13 @@ from rmsprop.base import (
     Batch,
     ElementwiseOptimizer,
     Group,
-    check_capturable,
     check_implementation,
     check_learning_rate,
     check_non_negative,
     scalar_lr,
 )
+from rmsprop.foreach import adagrad_foreach
+from rmsprop.fused import adagrad_fused
 from rmsprop.rule import AdagradHyperparameters, adagrad_step
 
 
@@ -99,14 +100,21 @@ class Adagrad(ElementwiseOptimizer):
     def _initial_state(self, group: Group) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
-    def _update(self, batch: Batch, group: Group) -> None:
+    def _for_loop(self, batch: Batch, group: Group) -> None:
         hyper = hyperparameters(group)
-        if group["capturable"]:
-            check_capturable(batch)
         for param, grad, sum_, step in zip(
             batch.params, batch.grads, batch.states["sum"], batch.steps, strict=True
         ):
             adagrad_step(param, grad, sum_, step, hyper)
+
+    def _foreach(self, batch: Batch, group: Group) -> None:
+        hyper = hyperparameters(group)
+        adagrad_foreach(batch.params, batch.grads, batch.states["sum"], batch.steps, hyper)
+
+    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
+        hyper = hyperparameters(group)
+        sums = batch.states["sum"]
+        adagrad_fused(batch.params, batch.grads, sums, batch.steps, hyper, grad_scale)
 
 
 def hyperparameters(group: Group) -> AdagradHyperparameters:

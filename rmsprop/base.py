@@ -6,14 +6,16 @@ parameters; this class collects them from the groups as ``torch.optim`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
+
+from rmsprop import fused
 
 Group = dict[str, Any]
 """One of ``torch.optim.Optimizer.param_groups``."""
@@ -32,7 +34,20 @@ class Batch:
     grads: list[Tensor] = field(default_factory=list)
     steps: list[Tensor] = field(default_factory=list)
     states: dict[str, list[Tensor]] = field(default_factory=dict)
-    has_complex: bool = False
+
+    def by_device_and_dtype(self) -> Iterable[Batch]:
+        """The batch in parts that foreach and fused operations can take at once."""
+        parts: dict[tuple[torch.device, torch.dtype], Batch] = {}
+        for index, param in enumerate(self.params):
+            part = parts.setdefault(
+                (param.device, param.dtype), Batch(states={name: [] for name in self.states})
+            )
+            part.params.append(param)
+            part.grads.append(self.grads[index])
+            part.steps.append(self.steps[index])
+            for name, tensors in self.states.items():
+                part.states[name].append(tensors[index])
+        return parts.values()
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -53,8 +68,16 @@ class ElementwiseOptimizer(Optimizer):
         """Name and first value of every elementwise state tensor that ``group`` needs."""
         raise NotImplementedError
 
-    def _update(self, batch: Batch, group: Group) -> None:
-        """Take one step for the parameters of ``batch``."""
+    def _for_loop(self, batch: Batch, group: Group) -> None:
+        """Take one step, parameter by parameter."""
+        raise NotImplementedError
+
+    def _foreach(self, batch: Batch, group: Group) -> None:
+        """Take one step for parameters of one device and dtype, operation by operation."""
+        raise NotImplementedError
+
+    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
+        """Take one step for parameters of one device and dtype, in one pass over memory."""
         raise NotImplementedError
 
     def add_param_group(self, param_group: Group) -> None:
@@ -95,9 +118,7 @@ class ElementwiseOptimizer(Optimizer):
                 param_state = self.state.get(param)
                 # States saved before torch 1.12 count steps in a Python number.
                 if param_state and not isinstance(param_state["step"], Tensor):
-                    param_state["step"] = _step_tensor(
-                        param, float(param_state["step"]), on_device=group["capturable"]
-                    )
+                    param_state["step"] = _step_tensor(param, float(param_state["step"]), group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -118,12 +139,40 @@ class ElementwiseOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._gradients_overflowed():
+            return loss
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             for group in self.param_groups:
-                batch = self._collect(group)
-                if batch.params:
-                    self._update(batch, group)
+                self._update(self._collect(group), group)
         return loss
+
+    def _update(self, batch: Batch, group: Group) -> None:
+        if group["capturable"] and not torch.compiler.is_compiling():
+            _check_capturable(batch)
+        for part in batch.by_device_and_dtype():
+            path = _choose_path(part, group)
+            if path == "fused":
+                self._fused(part, group, self._grad_scale())
+            elif path == "foreach":
+                self._foreach(part, group)
+            else:
+                self._for_loop(part, group)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Tells torch.amp.GradScaler to leave unscaling and skipping to this optimizer.
+
+        It then sets ``grad_scale`` and ``found_inf`` on it for the time of a step.
+        """
+        return bool(self.defaults["fused"])
+
+    def _gradients_overflowed(self) -> bool:
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        return found_inf is not None and bool(found_inf)
+
+    def _grad_scale(self) -> float:
+        grad_scale: Tensor | None = getattr(self, "grad_scale", None)
+        return 1.0 if grad_scale is None else 1.0 / grad_scale.item()
 
     def _collect(self, group: Group) -> Batch:
         needed = self._initial_state(group)
@@ -139,9 +188,8 @@ class ElementwiseOptimizer(Optimizer):
                 )
             state = self.state[param]
             if "step" not in state:
-                state["step"] = _step_tensor(param, 0.0, on_device=group["capturable"])
+                state["step"] = _step_tensor(param, 0.0, group)
             is_complex = param.is_complex()
-            batch.has_complex |= is_complex
             batch.params.append(torch.view_as_real(param) if is_complex else param)
             batch.grads.append(torch.view_as_real(grad) if is_complex else grad)
             batch.steps.append(state["step"])
@@ -167,8 +215,7 @@ _IMPLEMENTATION_DEFAULTS: dict[str, object] = {
 _CAPTURABLE_DEVICES = ("cuda", "xpu", "hpu", "xla")
 
 
-def check_capturable(batch: Batch) -> None:
-    """Raise RuntimeError unless parameters and steps live where a graph can be captured."""
+def _check_capturable(batch: Batch) -> None:
     for param, step in zip(batch.params, batch.steps, strict=True):
         if param.device.type not in _CAPTURABLE_DEVICES or step.device != param.device:
             raise RuntimeError(
@@ -208,10 +255,32 @@ def scalar_lr(lr: float | Tensor) -> float | Tensor:
     return lr.reshape(()) if isinstance(lr, Tensor) and lr.dim() > 0 else lr
 
 
-def _step_tensor(param: Tensor, value: float, *, on_device: bool) -> Tensor:
-    # torch.optim counts in float64 when that is the default dtype, else in float32.
+def _step_tensor(param: Tensor, value: float, group: Group) -> Tensor:
+    # torch.optim counts in float64 when that is the default dtype, else in float32; on the CPU
+    # unless the step must be readable by a kernel.
     dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-    return torch.tensor(value, dtype=dtype, device=param.device if on_device else "cpu")
+    device = param.device if group["capturable"] or group["fused"] else "cpu"
+    return torch.tensor(value, dtype=dtype, device=device)
+
+
+def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "fused"]:
+    """What was asked for, else the fastest path that is safe here."""
+    if group["fused"]:
+        reason = fused.why_not(batch.params, batch.grads)
+        if reason is not None:
+            raise RuntimeError(f"fused=True is not possible: {reason}; use fused=None")
+        return "fused"
+    if group["foreach"]:
+        return "foreach"
+    if group["foreach"] is not None or group["differentiable"]:
+        return "for-loop"
+    if torch.compiler.is_compiling():
+        return "foreach"
+    if group["fused"] is None and fused.is_default_for(batch.params, batch.grads):
+        return "fused"
+    # As torch.optim: together on a GPU, where launching kernels costs more than the memory.
+    plain = all(type(param) in (Tensor, torch.nn.Parameter) for param in batch.params)
+    return "foreach" if plain and batch.params[0].is_cuda else "for-loop"
 
 
 def _filled_like(param: Tensor, value: float) -> Tensor:

@@ -12,12 +12,13 @@ from rmsprop.base import (
     Batch,
     ElementwiseOptimizer,
     Group,
-    check_capturable,
     check_implementation,
     check_learning_rate,
     check_non_negative,
     scalar_lr,
 )
+from rmsprop.foreach import rmsprop_foreach
+from rmsprop.fused import rmsprop_fused
 from rmsprop.rule import RMSpropHyperparameters, rmsprop_step
 
 
@@ -57,8 +58,11 @@ class RMSprop(ElementwiseOptimizer):
         decoupled_weight_decay: θ ← (1 − lr λ) θ before the step, g untouched (AdamW, Keras 3).
         capturable: keep ``step`` on the parameter's device so that a CUDA graph can capture
             ``step()``.
-        foreach: True steps all parameters of a group together with ``torch._foreach_*``.
-        fused: True asks for one pass over memory per step.
+        foreach: step all parameters of a group together with ``torch._foreach_*``; the default on
+            CUDA, as in torch.optim.
+        fused: one pass over memory per step; see :mod:`rmsprop.fused`. True demands it, None takes
+            it on the CPU where it can be had, which the first time takes a C++ compiler some
+            seconds. ``fused=False, foreach=False`` is the for-loop, torch.optim's bit for bit.
         maximize: ascend instead of descend.
         differentiable: let autograd record the step.
 
@@ -164,10 +168,8 @@ class RMSprop(ElementwiseOptimizer):
             initial_state["grad_avg"] = 0.0
         return initial_state
 
-    def _update(self, batch: Batch, group: Group) -> None:
+    def _for_loop(self, batch: Batch, group: Group) -> None:
         hyper = hyperparameters(group)
-        if group["capturable"]:
-            check_capturable(batch)
         absent: list[Tensor | None] = [None] * len(batch.params)
         for param, grad, square_avg, grad_avg, momentum_buffer, step in zip(
             batch.params,
@@ -179,6 +181,28 @@ class RMSprop(ElementwiseOptimizer):
             strict=True,
         ):
             rmsprop_step(param, grad, square_avg, grad_avg, momentum_buffer, step, hyper)
+
+    def _foreach(self, batch: Batch, group: Group) -> None:
+        rmsprop_foreach(*_tensor_lists(batch), hyperparameters(group))
+
+    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
+        rmsprop_fused(*_tensor_lists(batch), hyperparameters(group), grad_scale)
+
+
+_OptionalList = list[Tensor] | None
+
+
+def _tensor_lists(
+    batch: Batch,
+) -> tuple[list[Tensor], list[Tensor], list[Tensor], _OptionalList, _OptionalList, list[Tensor]]:
+    return (
+        batch.params,
+        batch.grads,
+        batch.states["square_avg"],
+        batch.states.get("grad_avg"),
+        batch.states.get("momentum_buffer"),
+        batch.steps,
+    )
 
 
 def hyperparameters(group: Group) -> RMSpropHyperparameters:

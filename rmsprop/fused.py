@@ -1,0 +1,321 @@
+"""The fused step: one pass over memory, every tensor read once and written once.
+
+On the CPU it is C++ (``csrc/fused_cpu.cpp``), compiled when first used (:mod:`rmsprop.native`), for
+float32, float64, bfloat16 and float16, complex parameters through their real views, and every
+setting of RMSprop and Adagrad. Operations and their order are those of :mod:`rmsprop.rule`; half
+precisions are computed in float32 and rounded once, where the for-loop rounds every operation.
+
+On CUDA it is :mod:`rmsprop.foreach` compiled by ``torch.compile``, which makes one kernel of the
+whole list of parameters; the first step takes as long as Inductor does, some tens of seconds.
+
+``fused=None`` (the default of the optimizers) takes the fused step on the CPU for float32 and
+float64 parameters if it can be had, and goes without it otherwise. ``fused=True`` demands it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import logging
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from rmsprop.foreach import adagrad_foreach, count_step, rmsprop_foreach
+from rmsprop.native import load_library
+from rmsprop.rule import (
+    AdagradHyperparameters,
+    RMSpropHyperparameters,
+    bias_correction_at,
+    decayed_learning_rate,
+)
+
+_logger = logging.getLogger("rmsprop")
+
+TensorList = list[Tensor]
+
+_CPU_SYMBOLS = {
+    torch.float32: "rmsprop_step_float32",
+    torch.float64: "rmsprop_step_float64",
+    torch.bfloat16: "rmsprop_step_bfloat16",
+    torch.float16: "rmsprop_step_float16",
+}
+
+
+class _Constants(ctypes.Structure):
+    """Laid out as the structure of the same name in csrc/fused_cpu.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_double)
+        for name in (
+            "grad_scale",
+            "coupled_decay",
+            "param_scale",
+            "square_avg_decay",
+            "square_avg_weight",
+            "grad_avg_weight",
+            "bias_correction",
+            "eps",
+            "momentum",
+            "lr",
+            "buffer_lr",
+            "param_lr",
+        )
+    ]
+
+
+# Bits of the C++ enum Flags.
+_CENTERED, _MOMENTUM, _NESTEROV, _EPS_INSIDE_SQRT, _COUPLED_DECAY, _BIAS_CORRECTION = (
+    1 << bit for bit in range(6)
+)
+
+
+def why_not(params: TensorList, grads: TensorList) -> str | None:
+    """Why these tensors (of one device and dtype) cannot take the fused step; None if they can."""
+    device, dtype = params[0].device, params[0].dtype
+    if device.type not in ("cpu", "cuda"):
+        return f"it runs on cpu and cuda, not on {device.type}"
+    if dtype not in _CPU_SYMBOLS:
+        return f"it takes floating-point parameters, not {dtype}"
+    for param, grad in zip(params, grads, strict=True):
+        # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
+        if type(param) not in (Tensor, torch.nn.Parameter) or type(grad) is not Tensor:
+            return f"it takes plain tensors, not {type(param).__name__}"
+        if grad.dtype != dtype or grad.device != device:
+            return f"a gradient is {grad.dtype} on {grad.device}, its parameter {dtype} on {device}"
+    if device.type == "cpu":
+        try:
+            _cpu_function(dtype)
+        except OSError as error:
+            return str(error)
+    return None
+
+
+def is_default_for(params: TensorList, grads: TensorList) -> bool:
+    """Whether ``fused=None`` takes the fused step: on the CPU, where it repeats the for-loop.
+
+    Says once, in the log, why it cannot.
+    """
+    if not params[0].is_cpu or params[0].dtype not in (torch.float32, torch.float64):
+        return False
+    reason = why_not(params, grads)
+    if reason is not None:
+        _say_once(reason)
+    return reason is None
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    _logger.warning("no fused step: %s; using the for-loop (fused=False silences this)", reason)
+
+
+def rmsprop_fused(
+    params: TensorList,
+    grads: TensorList,
+    square_avgs: TensorList,
+    grad_avgs: TensorList | None,
+    momentum_buffers: TensorList | None,
+    steps: TensorList,
+    hyper: RMSpropHyperparameters,
+    grad_scale: float = 1.0,
+) -> None:
+    """:func:`rmsprop.rule.rmsprop_step` for lists of tensors of one device and dtype.
+
+    Args:
+        grad_scale: gradients are multiplied by it first (to undo an AMP loss scale).
+    """
+    if not params[0].is_cpu:
+        grads = _scaled(grads, grad_scale)
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
+        _compiled(rmsprop_foreach)(
+            params, grads, square_avgs, grad_avgs, momentum_buffers, steps, hyper
+        )
+        return
+    count_step(steps)
+    lr, weight_decay = float(hyper.lr), hyper.weight_decay
+    decoupled = hyper.decoupled_weight_decay
+    constants = _Constants(
+        grad_scale=-grad_scale if hyper.maximize else grad_scale,
+        coupled_decay=0.0 if decoupled else weight_decay,
+        param_scale=1 - lr * weight_decay if decoupled else 1.0,
+        square_avg_decay=hyper.alpha,
+        square_avg_weight=1 - hyper.alpha,
+        grad_avg_weight=1 - hyper.alpha,
+        bias_correction=1.0,
+        eps=hyper.eps,
+        momentum=hyper.momentum,
+        lr=lr,
+        buffer_lr=lr if hyper.lr_in_momentum else 1.0,
+        param_lr=1.0 if hyper.lr_in_momentum else lr,
+    )
+    flags = (
+        _CENTERED * (grad_avgs is not None)
+        | _MOMENTUM * (momentum_buffers is not None)
+        | _NESTEROV * hyper.nesterov
+        | _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt
+        | _COUPLED_DECAY * (constants.coupled_decay != 0)
+        | _BIAS_CORRECTION * hyper.bias_correction
+    )
+    tensors = (params, grads, square_avgs, grad_avgs, momentum_buffers)
+    if not hyper.bias_correction:
+        _step_on_cpu(tensors, flags, constants)
+        return
+    for step, indices in _by_step(steps):
+        constants.bias_correction = bias_correction_at(step, hyper.alpha)
+        _step_on_cpu(_subset(tensors, indices), flags, constants)
+
+
+def adagrad_fused(
+    params: TensorList,
+    grads: TensorList,
+    sums: TensorList,
+    steps: TensorList,
+    hyper: AdagradHyperparameters,
+    grad_scale: float = 1.0,
+) -> None:
+    """:func:`rmsprop.rule.adagrad_step` for lists of tensors of one device and dtype."""
+    if not params[0].is_cpu:
+        grads = _scaled(grads, grad_scale)
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
+        _compiled(adagrad_foreach)(params, grads, sums, steps, hyper)
+        return
+    count_step(steps)
+    # RMSprop whose average neither decays nor discounts the new square.
+    constants = _Constants(
+        grad_scale=-grad_scale if hyper.maximize else grad_scale,
+        coupled_decay=hyper.weight_decay,
+        param_scale=1.0,
+        square_avg_decay=1.0,
+        square_avg_weight=1.0,
+        bias_correction=1.0,
+        eps=hyper.eps,
+        lr=float(hyper.lr),
+    )
+    flags = _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt | _COUPLED_DECAY * (hyper.weight_decay != 0)
+    tensors = (params, grads, sums, None, None)
+    if hyper.lr_decay == 0:
+        _step_on_cpu(tensors, flags, constants)
+        return
+    for step, indices in _by_step(steps):
+        constants.lr = float(decayed_learning_rate(hyper.lr, hyper.lr_decay, step))
+        _step_on_cpu(_subset(tensors, indices), flags, constants)
+
+
+_Tensors = tuple[TensorList, TensorList, TensorList, TensorList | None, TensorList | None]
+
+
+def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
+    params, grads, *states = tensors
+    step = _cpu_function(params[0].dtype)
+    addresses, sizes = array("q"), array("q")
+    copies: list[tuple[Tensor, Tensor]] = []
+    # Copies must outlive the call, for which the C++ code only has their addresses.
+    flat_grads = []
+    for index, param in enumerate(params):
+        layout = _memory_format(param)
+        flat_param = _flat(param, layout, copies)
+        grad = grads[index].contiguous(memory_format=layout)
+        flat_grads.append(grad)
+        sizes.append(param.numel())
+        addresses.append(flat_param.data_ptr())
+        addresses.append(grad.data_ptr())
+        for state in states:
+            address = 0 if state is None else _flat(state[index], layout, copies).data_ptr()
+            addresses.append(address)
+    step(
+        len(params),
+        addresses.buffer_info()[0],
+        sizes.buffer_info()[0],
+        flags,
+        ctypes.byref(constants),
+        torch.get_num_threads(),
+    )
+    for original, copy in copies:
+        original.copy_(copy)
+    # Autograd must see the writes, or it would not notice a parameter changed before backward.
+    for written in (params, *states):
+        if written is not None:
+            increment_version(written)
+
+
+def _memory_format(param: Tensor) -> torch.memory_format:
+    """The order in which the elements of ``param`` are visited; its own, if it is dense."""
+    if param.is_contiguous() or param.dim() != 4:
+        return torch.contiguous_format
+    is_channels_last = param.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_channels_last else torch.contiguous_format
+
+
+def _flat(
+    tensor: Tensor, layout: torch.memory_format, copies: list[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """``tensor`` laid out densely; a copy to be written back is noted in ``copies``."""
+    if tensor.is_contiguous(memory_format=layout):
+        return tensor
+    copy = tensor.contiguous(memory_format=layout)
+    copies.append((tensor, copy))
+    return copy
+
+
+# (num_tensors, addresses, sizes, flags, constants, num_threads), as in csrc/fused_cpu.cpp.
+_PROTOTYPE = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.POINTER(_Constants),
+    ctypes.c_int64,
+)
+
+
+@functools.cache
+def _cpu_function(dtype: torch.dtype) -> Callable[..., None]:
+    """The compiled step for ``dtype``; OSError if there is none."""
+    library = load_library()
+    try:
+        return _PROTOTYPE((_CPU_SYMBOLS[dtype], library))
+    except AttributeError:
+        raise OSError(f"the C++ compiler has no type for {dtype}") from None
+
+
+@functools.cache
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    return torch.compile(function)
+
+
+def _as_tensor(lr: float | Tensor, device: torch.device) -> Tensor:
+    # As a number it would be compiled into the kernel, and every new value compiled anew.
+    return lr if isinstance(lr, Tensor) else torch.full((), lr, device=device)
+
+
+def _scaled(grads: TensorList, grad_scale: float) -> TensorList:
+    return grads if grad_scale == 1 else list(torch._foreach_mul(grads, grad_scale))
+
+
+def _by_step(steps: TensorList) -> Iterator[tuple[Tensor, list[int]]]:
+    """Group parameters by the number of steps they have taken (a None gradient takes none)."""
+    groups = defaultdict(list)
+    for index, step in enumerate(steps):
+        groups[step.item()].append(index)
+    for indices in groups.values():
+        yield steps[indices[0]], indices
+
+
+def _subset(tensors: _Tensors, indices: list[int]) -> _Tensors:
+    def chosen(tensor_list: TensorList) -> TensorList:
+        return [tensor_list[index] for index in indices]
+
+    params, grads, square_avgs, grad_avgs, momentum_buffers = tensors
+    return (
+        chosen(params),
+        chosen(grads),
+        chosen(square_avgs),
+        None if grad_avgs is None else chosen(grad_avgs),
+        None if momentum_buffers is None else chosen(momentum_buffers),
+    )
