@@ -1,0 +1,71 @@
+"""Stop requests, raised in this process."""
+
+import signal
+import threading
+
+import pytest
+
+from dqn.stopping import STOP_SIGNALS, StopRequest
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_first_signal_only_sets_the_flag(number):
+    with StopRequest() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(number)
+        assert stop.is_set()
+        assert stop.signal_number == number
+        assert stop.exit_status == 128 + number
+
+
+def test_exit_statuses_are_the_shells():
+    statuses = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            statuses.append(stop.exit_status)
+    assert statuses == [130, 143]
+
+
+def test_second_signal_meets_the_handlers_that_stood_before():
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert received == []
+            signal.raise_signal(signal.SIGTERM)
+            assert received == [signal.SIGTERM]
+            assert stop.signal_number == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_second_interrupt_stops_at_once():
+    def interrupt_twice():
+        with StopRequest():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+
+
+def test_handlers_are_put_back_on_leaving():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    with StopRequest():
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] != before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_outside_the_main_thread_it_is_never_set_and_nothing_fails():
+    results = []
+
+    def enter():
+        with StopRequest() as stop:
+            results.append(stop.is_set())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert results == [False]

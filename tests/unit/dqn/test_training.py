@@ -1,0 +1,364 @@
+"""The training loop, with stand-ins that note every call on one tape."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scripted_environment import Game, ScriptedEnvironment
+from torch import nn
+
+from dqn.agent import LearnOutput
+from dqn.evaluation import Evaluation
+from dqn.training import Trainer, TrainingPlan
+
+PLAN = TrainingPlan(
+    total_agent_steps=20,
+    warmup_agent_steps=4,
+    agent_steps_per_update=2,
+    batch_size=3,
+    log_period_agent_steps=1000,
+    evaluation_period_agent_steps=1000,
+    checkpoint_period_agent_steps=1000,
+    stop_at_return_mean=None,
+)
+
+
+class TapedEnvironment(ScriptedEnvironment):
+    def __init__(self, games, tape):
+        super().__init__(games)
+        self.tape = tape
+
+    def reset(self):
+        self.tape.append("reset")
+        return super().reset()
+
+    def step(self, actions):
+        self.tape.append("step")
+        return super().step(actions)
+
+
+class TapedAgent:
+    device = torch.device("cpu")
+
+    def __init__(self, tape):
+        self.tape = tape
+        self.num_updates = 0
+        self.network = nn.Linear(1, 1)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.1)
+        self.epsilons = []
+
+    def act(self, observation_t, behaviour_epsilon):
+        self.tape.append("act")
+        self.epsilons.append(behaviour_epsilon)
+        return observation_t[:, 2].astype(np.int64) % 2
+
+    def learn(self, batch):
+        self.tape.append("learn")
+        self.num_updates += 1
+        self.network(torch.ones(1, 1)).sum().backward()
+        return LearnOutput(loss=torch.tensor(float(self.num_updates)), q_mean=torch.tensor(2.0))
+
+    def state_dict(self):
+        return {"num_updates": self.num_updates}
+
+    def load_state_dict(self, state):
+        self.num_updates = state["num_updates"]
+
+
+class TapedReplay:
+    def __init__(self, tape):
+        self.tape = tape
+        self.columns = []
+
+    def append(self, **column):
+        self.tape.append("append")
+        self.columns.append(column)
+
+    def sample(self, batch_size):
+        self.tape.append(f"sample {batch_size}")
+
+    def state_dict(self):
+        return {"num_columns": len(self.columns)}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class TapedTelemetry:
+    def __init__(self, tape):
+        self.tape = tape
+        self.lines = []
+        self.evaluations = []
+
+    def write(self, agent_steps, num_updates, metrics):
+        self.tape.append(f"write {min(metrics)}")
+        self.lines.append({"step": agent_steps, "updates": num_updates} | metrics)
+
+    def write_evaluation(self, agent_steps, num_updates, evaluation, *, elapsed_seconds):
+        self.tape.append("write evaluation")
+        self.evaluations.append((agent_steps, evaluation.return_mean))
+
+    def with_tag(self, tag):
+        return [(line["step"], line[tag]) for line in self.lines if tag in line]
+
+
+class SilentProgress:
+    def update(self, agent_steps, recent_returns):
+        pass
+
+    def note(self, text):
+        pass
+
+
+class Run:
+    """A trainer and everything around it."""
+
+    def __init__(self, games, plan=PLAN, *, returns=(), stop_when=lambda run: False):
+        self.tape = []
+        self.environment = TapedEnvironment(games, self.tape)
+        self.agent = TapedAgent(self.tape)
+        self.replay = TapedReplay(self.tape)
+        self.telemetry = TapedTelemetry(self.tape)
+        self.saved = []
+        self.returns = list(returns)
+        self.trainer = Trainer(
+            environment=self.environment,
+            agent=self.agent,
+            replay=self.replay,
+            behaviour_epsilon=lambda agent_steps: agent_steps / 1000,
+            plan=plan,
+            evaluate=self.evaluate,
+            diagnose=None,
+            telemetry=self.telemetry,
+            progress=SilentProgress(),
+            save=self.save,
+            should_stop=lambda: stop_when(self),
+            log_histograms=False,
+        )
+
+    def evaluate(self):
+        self.tape.append("evaluate")
+        score = self.returns.pop(0) if self.returns else 0.0
+        return None if score is None else Evaluation(returns=[score], lengths=[1])
+
+    def save(self, trainer):
+        self.tape.append("save")
+        self.saved.append(trainer.state_dict())
+
+    @property
+    def saved_steps(self):
+        return [state["agent_steps"] for state in self.saved]
+
+
+def plan(**changes):
+    return dataclasses.replace(PLAN, **changes)
+
+
+def test_calls_come_in_this_order():
+    run = Run(
+        [[Game(2, 7.0)]],
+        plan(
+            total_agent_steps=3,
+            warmup_agent_steps=1,
+            agent_steps_per_update=1,
+            log_period_agent_steps=2,
+            evaluation_period_agent_steps=2,
+            checkpoint_period_agent_steps=1,
+        ),
+    )
+    assert run.trainer.run()
+    collect = ["act", "step", "append"]
+    learn = ["sample 3", "learn"]
+    logged = ["write speed/diagnostics_seconds", "write speed/agent_steps_per_second"]
+    evaluated = ["evaluate", "write evaluation"]
+    assert run.tape == [
+        "reset",
+        *[*collect, "save"],
+        *[*collect, "write episode/length", *learn, *logged, *evaluated, "save"],
+        *collect,  # the environment restarts: no decision, nothing is due
+        *[*collect, *learn, *evaluated, "save"],  # the end saves once, period or not
+    ]
+
+
+def test_restarts_never_become_decisions():
+    games = [[Game(2, 1.0), Game(3, 2.0)], [Game(1, 4.0), Game(4, 8.0, is_cut=True)]]
+    run = Run(games, plan(total_agent_steps=40))
+    run.trainer.run()
+    num_decisions = 0
+    for column in run.replay.columns:
+        for env in range(2):
+            _, number, made = column["frame_tm1"][env]
+            game = games[env][int(number) % 2]
+            is_decision = made < game.length
+            is_last_decision = made == game.length - 1
+            num_decisions += is_decision
+            assert column["is_transition"][env] == is_decision
+            assert column["is_first_tm1"][env] == (made == 0)
+            assert column["reward_t"][env] == (game.score if is_last_decision else 0.0)
+            if is_decision:
+                assert column["action_tm1"][env] == made % 2
+                is_terminal = is_last_decision and not game.is_cut
+                assert column["is_terminal_t"][env] == is_terminal
+    assert run.trainer.agent_steps == num_decisions
+    assert 40 <= num_decisions < 42, "stops with the turn that reaches the total"
+
+
+def test_episode_returns_are_those_of_whole_games_at_the_step_they_ended():
+    run = Run([[Game(2, 1.0), Game(3, 2.0)]], plan(total_agent_steps=10))
+    run.trainer.run()
+    assert run.telemetry.with_tag("episode/return") == [(2, 1.0), (5, 2.0), (7, 1.0), (10, 2.0)]
+    assert run.telemetry.with_tag("episode/length") == [(2, 2), (5, 3), (7, 2), (10, 3)]
+
+
+def test_exploration_rate_follows_the_agent_steps():
+    run = Run([[Game(100, 0.0)]] * 3, plan(total_agent_steps=12))
+    run.trainer.run()
+    assert run.agent.epsilons == [0.0, 0.003, 0.006, 0.009]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+@pytest.mark.parametrize("agent_steps_per_update", [1, 4, 7])
+def test_updates_keep_their_ratio_to_decisions_at_every_turn(num_envs, agent_steps_per_update):
+    run = Run(
+        [[Game(3 + env, 0.0)] for env in range(num_envs)],
+        plan(
+            total_agent_steps=100,
+            warmup_agent_steps=10,
+            agent_steps_per_update=agent_steps_per_update,
+        ),
+    )
+    run.trainer.run()
+    updates = np.cumsum([call == "learn" for call in run.tape])
+    decisions = np.cumsum([column["is_transition"].sum() for column in run.replay.columns])
+    ends = [index - 1 for index, call in enumerate(run.tape) if call == "act"][1:]
+    for end, made in zip(ends, decisions, strict=False):
+        assert updates[end] == max(0, made - 10) // agent_steps_per_update
+    assert run.agent.num_updates == (decisions[-1] - 10) // agent_steps_per_update
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_every_period_acts_once_where_it_is_crossed(num_envs):
+    run = Run(
+        [[Game(4 + env, 0.0)] for env in range(num_envs)],
+        plan(
+            total_agent_steps=100,
+            log_period_agent_steps=5,
+            evaluation_period_agent_steps=20,
+            checkpoint_period_agent_steps=30,
+        ),
+    )
+    run.trainer.run()
+    positions = [0]
+    for column in run.replay.columns:
+        positions.append(positions[-1] + int(column["is_transition"].sum()))
+
+    def crossings(period):
+        return [
+            next(position for position in positions if position >= multiple)
+            for multiple in range(period, 101, period)
+        ]
+
+    logged = [step for step, _ in run.telemetry.with_tag("train/epsilon")]
+    assert logged == sorted(set(crossings(5)))  # eight decisions at once may cross two multiples
+    assert [step for step, _ in run.telemetry.evaluations] == crossings(20)
+    assert run.saved_steps == [*crossings(30), positions[-1]]
+
+
+def test_logged_loss_is_the_mean_over_the_updates_since_the_last_line():
+    run = Run(
+        [[Game(1000, 0.0)]],
+        plan(total_agent_steps=10, warmup_agent_steps=4, log_period_agent_steps=5,
+             agent_steps_per_update=1),
+    )  # fmt: skip
+    run.trainer.run()
+    # The agent's n-th loss is n: one update by step 5, then 2 to 6.
+    assert run.telemetry.with_tag("train/loss") == [(5, 1.0), (10, 4.0)]
+    assert run.telemetry.with_tag("train/q_mean") == [(5, 2.0), (10, 2.0)]
+
+
+def test_without_an_update_there_is_no_loss_to_log():
+    run = Run([[Game(10, 0.0)]], plan(total_agent_steps=4, log_period_agent_steps=2))
+    run.trainer.run()
+    assert run.telemetry.with_tag("train/loss") == []
+    assert run.telemetry.with_tag("train/epsilon") == [(2, 0.002), (4, 0.004)]
+
+
+def test_stop_saves_and_is_not_finished():
+    run = Run([[Game(5, 0.0)]], stop_when=lambda run: run.trainer.agent_steps == 7)
+    assert not run.trainer.run()
+    assert run.saved_steps == [7]
+    assert run.tape[-1] == "save"
+    assert not run.trainer.is_finished
+
+
+def test_evaluation_stopped_half_way_is_made_again_by_the_resumed_run():
+    settings = plan(evaluation_period_agent_steps=10)
+    stopped = Run(
+        [[Game(5, 0.0)]],
+        settings,
+        returns=[None],
+        stop_when=lambda run: "evaluate" in run.tape,
+    )
+    assert not stopped.trainer.run()
+    assert stopped.telemetry.evaluations == []
+    assert stopped.saved_steps == [10]
+    resumed = Run([[Game(5, 0.0)]], settings, returns=[3.0, 4.0])
+    resumed.trainer.load_state_dict(stopped.saved[-1])
+    assert resumed.trainer.run()
+    assert resumed.tape[:3] == ["reset", "evaluate", "write evaluation"]
+    assert resumed.telemetry.evaluations == [(10, 3.0), (20, 4.0)]
+    assert resumed.agent.num_updates == (20 - 4) // 2
+
+
+def test_checkpoint_knows_of_the_evaluation_made_at_its_step():
+    """Otherwise a run that is killed later and resumed from it would log that evaluation twice."""
+    run = Run(
+        [[Game(5, 0.0)]],
+        plan(evaluation_period_agent_steps=10, checkpoint_period_agent_steps=10),
+    )
+    run.trainer.run()
+    assert [s["evaluated_agent_steps"] for s in run.saved] == [10, 20]
+    assert run.saved_steps == [10, 20]
+
+
+def test_finished_run_stays_finished_until_it_is_asked_for_more_steps():
+    first = Run([[Game(5, 0.0)]])
+    assert first.trainer.run()
+    assert first.trainer.is_finished
+    assert first.telemetry.evaluations == [(20, 0.0)], "the last policy is always evaluated"
+    again = Run([[Game(5, 0.0)]])
+    again.trainer.load_state_dict(first.saved[-1])
+    assert again.trainer.is_finished
+    longer = Run([[Game(5, 0.0)]], plan(total_agent_steps=30))
+    longer.trainer.load_state_dict(first.saved[-1])
+    assert not longer.trainer.is_finished
+    assert longer.trainer.run()
+    assert longer.trainer.agent_steps == 30
+    assert longer.telemetry.evaluations == [(30, 0.0)]
+
+
+def test_training_ends_with_the_evaluation_that_reaches_the_wanted_mean():
+    run = Run(
+        [[Game(5, 0.0)]],
+        plan(total_agent_steps=100, evaluation_period_agent_steps=10, stop_at_return_mean=475.0),
+        returns=[474.9, 475.0],
+    )
+    assert run.trainer.run()
+    assert run.trainer.agent_steps == 20
+    assert run.trainer.is_solved
+    assert run.saved[-1]["is_solved"]
+
+
+def test_layers_are_measured_on_the_last_update_of_a_logged_turn():
+    run = Run(
+        [[Game(50, 0.0)]],
+        plan(total_agent_steps=8, agent_steps_per_update=1, log_period_agent_steps=8),
+    )
+    run.trainer.run()
+    # The stand-in's gradients add up: 1 in each of weight and bias at every update.
+    ((step, grad_norm),) = run.telemetry.with_tag("train/grad_norm")
+    assert step == 8
+    assert grad_norm == pytest.approx(4 * 2**0.5)
+    # It calls no optimizer step.
+    assert run.telemetry.with_tag("update_ratio/weight") == [(8, 0.0)]
