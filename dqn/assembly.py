@@ -212,6 +212,19 @@ def build_behaviour_epsilon(config: TrainConfig) -> Schedule:
     )
 
 
+def build_learning_rate_factor(config: TrainConfig) -> Schedule:
+    """What rates are multiplied by: ``begin_factor``, from the warm-up on a line to the end's."""
+    schedule = config.agent.learning_rate
+    if schedule.decay_agent_steps == 0:
+        return ConstantSchedule(schedule.end_factor)
+    return LinearSchedule(
+        begin_value=schedule.begin_factor,
+        end_value=schedule.end_factor,
+        begin_agent_step=config.agent.warmup_agent_steps,
+        num_agent_steps=schedule.decay_agent_steps,
+    )
+
+
 def build_plan(config: TrainConfig) -> TrainingPlan:
     """Lengths and periods of the training loop."""
     return TrainingPlan(

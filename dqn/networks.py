@@ -8,6 +8,7 @@ was written, and as PyTorch's layers still do by default.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -84,15 +85,17 @@ class NatureCNN(Torso):
         _check_stack_of_screens("nature_cnn", observation_shape)
         self.num_features = 512
         self.layers = nn.Sequential(
-            nn.Conv2d(observation_shape[0], 32, kernel_size=8, stride=4),  # [batch, 32, 20, 20]
-            nn.ReLU(),
-            nn.Conv2d(32, 64, kernel_size=4, stride=2),  # [batch, 64, 9, 9]
-            nn.ReLU(),
-            nn.Conv2d(64, 64, kernel_size=3, stride=1),  # [batch, 64, 7, 7]
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(64 * 7 * 7, self.num_features),
-            nn.ReLU(),
+            OrderedDict(
+                conv1=nn.Conv2d(observation_shape[0], 32, kernel_size=8, stride=4),  # 32 x 20 x 20
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(32, 64, kernel_size=4, stride=2),  # 64 x 9 x 9
+                relu2=nn.ReLU(),
+                conv3=nn.Conv2d(64, 64, kernel_size=3, stride=1),  # 64 x 7 x 7
+                relu3=nn.ReLU(),
+                flatten=nn.Flatten(),
+                linear=nn.Linear(64 * 7 * 7, self.num_features),
+                relu4=nn.ReLU(),
+            )
         )
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
@@ -127,13 +130,15 @@ class NipsCNN(Torso):
         _check_stack_of_screens("nips_cnn", observation_shape)
         self.num_features = 256
         self.layers = nn.Sequential(
-            nn.Conv2d(observation_shape[0], 16, kernel_size=8, stride=4),  # [batch, 16, 20, 20]
-            nn.ReLU(),
-            nn.Conv2d(16, 32, kernel_size=4, stride=2),  # [batch, 32, 9, 9]
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(32 * 9 * 9, self.num_features),
-            nn.ReLU(),
+            OrderedDict(
+                conv1=nn.Conv2d(observation_shape[0], 16, kernel_size=8, stride=4),  # 16 x 20 x 20
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(16, 32, kernel_size=4, stride=2),  # 32 x 9 x 9
+                relu2=nn.ReLU(),
+                flatten=nn.Flatten(),
+                linear=nn.Linear(32 * 9 * 9, self.num_features),
+                relu3=nn.ReLU(),
+            )
         )
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
@@ -163,11 +168,11 @@ class MLP(Torso):
                 f"hidden_sizes={list(hidden_sizes)} must be one or more positive widths"
             )
         self.num_features = hidden_sizes[-1]
-        self.layers = nn.Sequential(nn.Flatten())
+        self.layers = nn.Sequential(OrderedDict(flatten=nn.Flatten()))
         num_inputs = math.prod(observation_shape)
-        for num_outputs in hidden_sizes:
-            self.layers.append(nn.Linear(num_inputs, num_outputs))
-            self.layers.append(nn.ReLU())
+        for number, num_outputs in enumerate(hidden_sizes, start=1):
+            self.layers.add_module(f"linear{number}", nn.Linear(num_inputs, num_outputs))
+            self.layers.add_module(f"relu{number}", nn.ReLU())
             num_inputs = num_outputs
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:

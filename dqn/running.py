@@ -87,6 +87,7 @@ def train(config: TrainConfig, *, label: str) -> float:
                 agent=agent,
                 replay=replay,
                 behaviour_epsilon=assembly.build_behaviour_epsilon(config),
+                learning_rate_factor=assembly.build_learning_rate_factor(config),
                 plan=assembly.build_plan(config),
                 evaluate=lambda: assembly.evaluate_agent(
                     config, agent, seeds=seeds, should_stop=stop.is_set

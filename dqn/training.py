@@ -87,6 +87,8 @@ class Trainer:
         agent: acts and learns.
         replay: receives every frame.
         behaviour_epsilon: schedule from agent steps to ε.
+        learning_rate_factor: schedule from agent steps to what the optimizer's rates are
+            multiplied by.
         plan: lengths and periods.
         evaluate: plays the evaluation games; returns None when told to stop half-way.
         diagnose: effective learning rates of the optimizer by layer, or None where unknown.
@@ -104,6 +106,7 @@ class Trainer:
         agent: DQN,
         replay: UniformReplay,
         behaviour_epsilon: Callable[[int], float],
+        learning_rate_factor: Callable[[int], float],
         plan: TrainingPlan,
         evaluate: Callable[[], Evaluation | None],
         diagnose: Diagnose | None,
@@ -120,6 +123,9 @@ class Trainer:
         self.is_solved = False
         self._environment = environment
         self._behaviour_epsilon = behaviour_epsilon
+        self._learning_rate_factor = learning_rate_factor
+        # Read before a resumed optimizer brings the rates that the schedule had come to.
+        self._initial_learning_rates = [g["lr"] for g in agent.optimizer.param_groups]
         self._plan = plan
         self._evaluate = evaluate
         self._diagnose = diagnose
@@ -207,6 +213,8 @@ class Trainer:
 
     def _learn(self, *, log: bool) -> None:
         num_due = self._plan.updates_due(self.agent_steps) - self.agent.num_updates
+        if num_due > 0:
+            self._set_learning_rates()
         for index in range(num_due):
             is_measured = log and index == num_due - 1
             before = self._parameters() if is_measured else {}
@@ -214,6 +222,12 @@ class Trainer:
             self._interval.add(output.loss, output.q_mean)
             if is_measured:
                 self._log_layers(before)
+
+    def _set_learning_rates(self) -> None:
+        factor = self._learning_rate_factor(self.agent_steps)
+        groups = self.agent.optimizer.param_groups
+        for group, learning_rate in zip(groups, self._initial_learning_rates, strict=True):
+            group["lr"] = factor * learning_rate
 
     def _log_layers(self, before: dict[str, torch.Tensor]) -> None:
         """What the optimizer did in the update just made, layer by layer."""
@@ -239,6 +253,7 @@ class Trainer:
     def _log_interval(self) -> None:
         metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
         metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
+        metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
         self._write(metrics)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 

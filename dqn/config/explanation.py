@@ -23,7 +23,9 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
     """
     if isinstance(error, ConfigError):
         return str(error)
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    # Hydra's ValueError is for group=null.
+    is_hydras = "Config group override must be" in str(error)
+    if not isinstance(error, HydraException | OmegaConfBaseException) and not is_hydras:
         return None
     known_groups = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir())
     for argument in arguments:
@@ -32,7 +34,7 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
         if key in known_groups:
             choices = sorted(path.stem for path in (CONFIG_DIR / key).glob("*.yaml"))
             for choice in value.split(","):
-                if choice not in [*choices, "null"] and choice.isidentifier():
+                if choice not in choices and choice.isidentifier():
                     return (
                         f"{key}={choice}: must be one of {', '.join(choices)}"
                         f"{nearest(choice, choices)}"

@@ -25,6 +25,13 @@ class EpsilonConfig:
 
 
 @dataclass
+class LearningRateConfig:
+    begin_factor: float
+    end_factor: float
+    decay_agent_steps: int
+
+
+@dataclass
 class AgentConfig:
     discount: float
     double_q_learning: bool
@@ -35,6 +42,7 @@ class AgentConfig:
     warmup_agent_steps: int
     target_update_period_agent_steps: int
     epsilon: EpsilonConfig
+    learning_rate: LearningRateConfig
 
 
 @dataclass

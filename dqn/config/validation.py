@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -56,6 +57,9 @@ RANGES: Mapping[str, Range] = {
     "agent.epsilon.begin": FRACTION,
     "agent.epsilon.end": FRACTION,
     "agent.epsilon.decay_agent_steps": NON_NEGATIVE,
+    "agent.learning_rate.begin_factor": NON_NEGATIVE,
+    "agent.learning_rate.end_factor": NON_NEGATIVE,
+    "agent.learning_rate.decay_agent_steps": NON_NEGATIVE,
     "replay.capacity": AT_LEAST_ONE,
     "evaluation.period_agent_steps": AT_LEAST_ONE,
     "evaluation.num_games": AT_LEAST_ONE,
@@ -85,6 +89,17 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "bf16"),
+}
+
+# What the schema's types are to a person.
+TYPES: Mapping[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    float | None: "a number or null",
+    str: "text",
+    str | None: "text or null",
+    list[int]: "a list of whole numbers",
 }
 
 # Instantiating runs code, and a configuration may come from a stranger: nothing else is looked up.
@@ -135,6 +150,7 @@ Schema = TypeVar("Schema", TrainConfig, EvaluateConfig)
 
 def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
     """Types, ranges and choices, key by key."""
+    raw: dict[str, object] = {}
     try:
         raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
         merged = OmegaConf.merge(OmegaConf.structured(schema), _with_integers(raw))
@@ -143,16 +159,16 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
             raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
         typed = cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error, schema)) from error
+        raise ConfigError(_one_line(error, schema, flatten(raw))) from error
     flat = flatten(raw)
-    for key in RANGES.keys() & flat.keys():
-        value = flat[key]
-        if value is not None and (not _is_number(value) or value not in RANGES[key]):
-            raise ConfigError(f"{key}={value}: must be a number {RANGES[key]}")
-    for key in CHOICES.keys() & flat.keys():
-        if flat[key] not in CHOICES[key]:
-            hint = nearest(str(flat[key]), CHOICES[key])
-            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(CHOICES[key])}{hint}")
+    for key, allowed_range in RANGES.items():
+        value = flat.get(key)
+        if value is not None and (not _is_number(value) or value not in allowed_range):
+            raise ConfigError(f"{key}={value}: must be a number {allowed_range}")
+    for key, choices in CHOICES.items():
+        if key in flat and flat[key] not in choices:
+            hint = nearest(str(flat[key]), choices)
+            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
     return typed
 
 
@@ -242,12 +258,23 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _one_line(error: OmegaConfBaseException, schema: type) -> str:
-    message = str(error.msg or error).splitlines()[0]
+def _one_line(error: OmegaConfBaseException, schema: type, flat: Mapping[str, object]) -> str:
     key = str(error.full_key or "")
-    if "not in" in message and key:
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.structured(schema)
-        siblings = OmegaConf.select(node, parent) if parent else node
-        return f"{key}: unknown key{nearest(name, [str(sibling) for sibling in siblings])}"
+    parent, _, name = key.rpartition(".")
+    siblings = _field_types(schema, parent)
+    if name and name not in siblings:
+        return f"{key}: unknown key{nearest(name, siblings)}"
+    if siblings.get(name) in TYPES and key in flat:
+        return f"{key}={flat[key]}: must be {TYPES[siblings[name]]}"
+    message = str(error.msg or error).splitlines()[0]
     return f"{key}: {message[:1].lower()}{message[1:]}" if key else message
+
+
+def _field_types(schema: type, parent: str) -> dict[str, object]:
+    """The keys below ``parent`` and their types; empty where the schema does not reach."""
+    node: Any = schema
+    for name in parent.split(".") if parent else []:
+        node = next((field.type for field in fields(node) if field.name == name), None)
+        if not is_dataclass(node):
+            return {}
+    return {field.name: field.type for field in fields(node)}

@@ -157,8 +157,8 @@ def test_another_head_is_a_value() -> None:
 def test_parameters_are_named_torso_and_head() -> None:
     network = QNetwork(MLP((4,), hidden_sizes=(8,)), LinearHead(8, 2))
     assert [name for name, _ in network.named_parameters()] == [
-        "torso.layers.1.weight",
-        "torso.layers.1.bias",
+        "torso.layers.linear1.weight",
+        "torso.layers.linear1.bias",
         "head.linear.weight",
         "head.linear.bias",
     ]

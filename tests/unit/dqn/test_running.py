@@ -78,8 +78,8 @@ def test_metrics_are_where_the_contract_says(tmp_path):
             assert line["updates"] == max(0, line["step"] - 64) // 4
     tags = {tag for _, tag in steps_and_tags(tmp_path)}
     parameters = [
-        "torso.layers.1.weight",
-        "torso.layers.1.bias",
+        "torso.layers.linear1.weight",
+        "torso.layers.linear1.bias",
         "head.linear.weight",
         "head.linear.bias",
     ]

@@ -127,6 +127,7 @@ class Run:
             agent=self.agent,
             replay=self.replay,
             behaviour_epsilon=lambda agent_steps: agent_steps / 1000,
+            learning_rate_factor=lambda agent_steps: 1.0,
             plan=plan,
             evaluate=self.evaluate,
             diagnose=None,
