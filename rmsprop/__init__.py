@@ -6,7 +6,7 @@
 
 Read :mod:`rmsprop.rule` first: it is the mathematics. Then :mod:`rmsprop.optimizer` for the class,
 :mod:`rmsprop.dialects` for the settings of other libraries, :mod:`rmsprop.effective_lr` for
-effective learning rates.
+effective learning rates, :mod:`rmsprop.monitor` to log them from any training script.
 """
 
 from rmsprop.adagrad import Adagrad
@@ -18,10 +18,12 @@ from rmsprop.effective_lr import (
     effective_learning_rates,
     update_ratios,
 )
+from rmsprop.monitor import EffectiveLearningRateMonitor
 from rmsprop.optimizer import RMSprop
 
 __all__ = [
     "Adagrad",
+    "EffectiveLearningRateMonitor",
     "LayerSummary",
     "Log10Histogram",
     "RMSprop",

@@ -186,12 +186,17 @@ class ElementwiseOptimizer(Optimizer):
                     f"{type(self).__name__} does not support sparse gradients; "
                     "use dense ones (for example nn.Embedding(..., sparse=False))"
                 )
+            is_complex = param.is_complex()
+            real_param = torch.view_as_real(param) if is_complex else param
+            real_grad = torch.view_as_real(grad) if is_complex else grad
             state = self.state[param]
             if "step" not in state:
+                if group["fused"]:
+                    # Before there is a state that could not be stepped either.
+                    _require_fused([real_param], [real_grad])
                 state["step"] = _step_tensor(param, 0.0, group)
-            is_complex = param.is_complex()
-            batch.params.append(torch.view_as_real(param) if is_complex else param)
-            batch.grads.append(torch.view_as_real(grad) if is_complex else grad)
+            batch.params.append(real_param)
+            batch.grads.append(real_grad)
             batch.steps.append(state["step"])
             for name, value in needed.items():
                 # Created when first needed, so that momentum or centring may be switched on late.
@@ -263,12 +268,19 @@ def _step_tensor(param: Tensor, value: float, group: Group) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 
 
+def _require_fused(params: list[Tensor], grads: list[Tensor]) -> None:
+    reason = fused.why_not(params, grads)
+    if reason is not None:
+        raise RuntimeError(
+            "`fused=True` requires all the params to be floating point Tensors on cpu or cuda, and "
+            f"a C++ compiler on cpu: {reason}; use fused=None"
+        )
+
+
 def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "fused"]:
     """What was asked for, else the fastest path that is safe here."""
     if group["fused"]:
-        reason = fused.why_not(batch.params, batch.grads)
-        if reason is not None:
-            raise RuntimeError(f"fused=True is not possible: {reason}; use fused=None")
+        _require_fused(batch.params, batch.grads)
         return "fused"
     if group["foreach"]:
         return "foreach"

@@ -110,9 +110,20 @@ def _denominators(
     if corrections is not None:
         # One by one, since parameters of a group may have taken different numbers of steps.
         variances = [q / correction for q, correction in zip(variances, corrections, strict=True)]
-    if eps_inside_sqrt:
-        return list(torch._foreach_sqrt(torch._foreach_add(variances, eps)))
-    return list(torch._foreach_add(torch._foreach_sqrt(variances), eps))
+    if variances is not square_avgs:
+        # Ours to write to, which saves memory of the size of the parameters.
+        if eps_inside_sqrt:
+            torch._foreach_add_(variances, eps)
+        torch._foreach_sqrt_(variances)
+        denominators = variances
+    elif eps_inside_sqrt:
+        denominators = list(torch._foreach_add(square_avgs, eps))
+        torch._foreach_sqrt_(denominators)
+    else:
+        denominators = list(torch._foreach_sqrt(square_avgs))
+    if not eps_inside_sqrt:
+        torch._foreach_add_(denominators, eps)
+    return denominators
 
 
 def _add_scaled_quotients_(

@@ -39,11 +39,11 @@ _logger = logging.getLogger("rmsprop")
 
 TensorList = list[Tensor]
 
-_CPU_SYMBOLS = {
-    torch.float32: "rmsprop_step_float32",
-    torch.float64: "rmsprop_step_float64",
-    torch.bfloat16: "rmsprop_step_bfloat16",
-    torch.float16: "rmsprop_step_float16",
+_CPP_TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "_Float16",
 }
 
 
@@ -80,7 +80,7 @@ def why_not(params: TensorList, grads: TensorList) -> str | None:
     device, dtype = params[0].device, params[0].dtype
     if device.type not in ("cpu", "cuda"):
         return f"it runs on cpu and cuda, not on {device.type}"
-    if dtype not in _CPU_SYMBOLS:
+    if dtype not in _CPP_TYPES:
         return f"it takes floating-point parameters, not {dtype}"
     for param, grad in zip(params, grads, strict=True):
         # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
@@ -277,11 +277,7 @@ _PROTOTYPE = ctypes.CFUNCTYPE(
 @functools.cache
 def _cpu_function(dtype: torch.dtype) -> Callable[..., None]:
     """The compiled step for ``dtype``; OSError if there is none."""
-    library = load_library()
-    try:
-        return _PROTOTYPE((_CPU_SYMBOLS[dtype], library))
-    except AttributeError:
-        raise OSError(f"the C++ compiler has no type for {dtype}") from None
+    return _PROTOTYPE(("rmsprop_step", load_library(_CPP_TYPES[dtype])))
 
 
 @functools.cache

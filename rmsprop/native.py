@@ -1,9 +1,9 @@
 """Compiles ``csrc/fused_cpu.cpp`` when it is first needed, keeps the result, and loads it.
 
-The first use on a machine takes some seconds of ``c++``; later processes load the library from
-the cache in about a millisecond. It is kept in ``$RMSPROP_CACHE_DIR``, or ``rmsprop`` in
-``$XDG_CACHE_HOME`` or ``~/.cache``, under a name that depends on the source, the compiler's flags
-and the processor, so that a stale or foreign library is never loaded.
+The first use of a dtype on a machine takes the compiler one or two seconds; later processes load
+the library from the cache in about a millisecond. It is kept in ``$RMSPROP_CACHE_DIR``, or
+``rmsprop`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, under a name that depends on the source, the
+compiler's flags and the processor, so that a stale or foreign library is never loaded.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ _VARIANTS = (
 
 
 @functools.cache
-def load_library() -> ctypes.CDLL:
-    """The compiled library: the best one in the cache, else the best that can be built.
+def load_library(scalar: str) -> ctypes.CDLL:
+    """The library for one type: the best one in the cache, else the best that can be built.
+
+    Args:
+        scalar: the C++ type of the parameters: ``float``, ``double``, ``bfloat16``, ``_Float16``.
 
     Raises:
         OSError: if there is none, with the reason.
@@ -53,9 +56,9 @@ def load_library() -> ctypes.CDLL:
     fingerprint = _SOURCE.read_bytes() + _processor().encode()
     candidates = []
     for variant in _VARIANTS:
-        flags = (*_FLAGS, *variant)
+        flags = (*_FLAGS, f"-DRMSPROP_SCALAR={scalar}", *variant)
         key = hashlib.sha256(fingerprint + " ".join(flags).encode()).hexdigest()[:20]
-        candidates.append((_cache_directory() / f"fused_cpu-{key}.so", flags))
+        candidates.append((_cache_directory() / f"fused_cpu-{scalar}-{key}.so", flags))
     for path, _ in candidates:
         if path.exists():
             return ctypes.CDLL(str(path))

@@ -16,7 +16,7 @@ NUM_STEPS = 7
 
 def can_fuse() -> bool:
     try:
-        load_library()
+        load_library("float")
     except OSError:
         return False
     return True

@@ -244,6 +244,33 @@ def test_parameters_without_gradient_are_left_alone_and_no_gradient_at_all_is_no
     assert (param.item(), dict(optimizer.state)) == (1.0, {})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_steps_are_counted_in_float64_if_that_is_the_default_dtype_else_in_float32(dtype):
+    counted = {}
+    before = torch.get_default_dtype()
+    for default in (torch.float64, torch.float32, torch.bfloat16):
+        torch.set_default_dtype(default)
+        try:
+            param = torch.ones(1, dtype=dtype)
+            optimizer = RMSprop([param], foreach=False)
+            quadratic_step(optimizer, param)
+            counted[default] = optimizer.state[param]["step"].dtype
+        finally:
+            torch.set_default_dtype(before)
+    assert list(counted.values()) == [torch.float64, torch.float32, torch.float32]
+
+
+def test_fused_leaves_no_state_behind_where_it_cannot_step():
+    # The parameter may be given memory later, and must find no state on the meta device then.
+    model = torch.nn.Linear(2, 1, device="meta")
+    optimizer = RMSprop(model.parameters(), fused=True)
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    with pytest.raises(RuntimeError, match="floating point Tensors on cpu or cuda"):
+        optimizer.step()
+    assert not any(optimizer.state.values())
+
+
 def test_optimizer_prints_its_settings():
     assert "eps_inside_sqrt: False" in repr(RMSprop([torch.ones(1)]))
 
@@ -293,13 +320,13 @@ def test_a_library_in_the_cache_is_loaded_without_a_compiler(monkeypatch, tmp_pa
         pytest.skip("no C++ compiler on this machine")
     # Unoptimised, to be quick.
     monkeypatch.setattr(native, "_FLAGS", ("-std=c++17", "-O0", "-fPIC"))
-    assert load_library().rmsprop_step_float32
+    assert load_library("float").rmsprop_step
     [built] = tmp_path.iterdir()
     monkeypatch.setattr(native, "_compiler", lambda: None)
-    assert load_library().rmsprop_step_float32
+    assert load_library("float").rmsprop_step
     built.unlink()
     with pytest.raises(OSError, match="no C\\+\\+ compiler found"):
-        load_library()
+        load_library("float")
 
 
 def test_what_the_compiler_complains_of_is_reported(monkeypatch, tmp_path):
@@ -310,7 +337,7 @@ def test_what_the_compiler_complains_of_is_reported(monkeypatch, tmp_path):
     source.write_text("int broken(")
     monkeypatch.setattr(native, "_SOURCE", source)
     with pytest.raises(OSError, match=r"failed: .*broken\.cpp"):
-        native.load_library.__wrapped__()
+        native.load_library.__wrapped__("float")
     assert list(tmp_path.glob("*.so")) == []
 
 
