@@ -21,7 +21,7 @@ Row = dict[str, int | float | str]
 # Okabe and Ito's palette, told apart with every common colour blindness. Where optimizers are
 # compared, each has the same colour in every picture.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-SKY, YELLOW, GREY = "#56B4E9", "#E69F00", "#666666"
+YELLOW, GREY = "#E69F00", "#666666"
 COLOURS = {"RMSprop": BLUE, "SGD": ORANGE, "Adagrad": GREEN, "Adam": PINK}
 
 _STYLE = {
