@@ -1,0 +1,369 @@
+"""Configurations: what is refused and how, and whether each YAML file says what its source says."""
+
+import copy
+import inspect
+import math
+import re
+from functools import cache
+
+import pytest
+import torch
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from tiny_runs import CARTPOLE, compose_config, tiny_config
+
+import rmsprop
+from dqn import assembly, train
+from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
+from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
+from dqn.protocols import PROTOCOLS
+from dqn.seeding import derive_seeds
+
+GROUPS = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+OPTIMIZERS = choices("optimizer")
+EXPERIMENTS = choices("experiment")
+OUR_RMSPROPS = [
+    name
+    for name in OPTIMIZERS
+    if yaml.safe_load((CONFIG_DIR / "optimizer" / f"{name}.yaml").read_text())["_target_"]
+    == "rmsprop.RMSprop"
+]
+
+
+def yaml_of(*overrides):
+    return OmegaConf.to_container(composed(*overrides), resolve=False)
+
+
+def optimizer_arguments(name):
+    path = CONFIG_DIR / "optimizer" / f"{name}.yaml"
+    arguments = OmegaConf.to_container(OmegaConf.load(path))
+    arguments.pop("_target_")
+    return arguments
+
+
+# What is asked for -> what the one line must say: key and value, and what is allowed.
+REFUSED_VALUES = {
+    "agent.discount=2": ["agent.discount=2", "from 0 to 1"],
+    "agent.discount=nan": ["agent.discount=nan", "from 0 to 1"],
+    "agent.epsilon.end=-0.1": ["agent.epsilon.end=-0.1", "from 0 to 1"],
+    "agent.epsilon=0.1": ["agent.epsilon", "0.1"],
+    "agent.batch_size=0": ["agent.batch_size=0", "at least 1"],
+    "agent.batch_size=32.5": ["agent.batch_size=32.5", "a whole number"],
+    "agent.error_bound=0": ["agent.error_bound=0", "above 0"],
+    "agent.error_bound=none": ["agent.error_bound=none", "a number or null"],
+    "agent.loss_reduction=average": ["agent.loss_reduction=average", "sum, mean"],
+    "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
+    "agent.warmup_agent_steps=300000": [
+        "agent.warmup_agent_steps=300000",
+        "at most replay.capacity=200000",
+    ],
+    "agent.target_update_period_agent_steps=10": [
+        "agent.target_update_period_agent_steps=10",
+        "multiple of agent.agent_steps_per_update=4",
+    ],
+    "agent.discont=0.9": ["agent.discont", "unknown key", "did you mean discount?"],
+    "agent.epsilon.bgin=0.9": ["agent.epsilon.bgin", "unknown key", "did you mean begin?"],
+    "total_steps=5": ["total_steps", "unknown key", "did you mean total_agent_steps?"],
+    "seed=abc": ["seed=abc", "a whole number"],
+    "seed=-1": ["seed=-1", "from 0 to"],
+    "seed=true": ["seed=True", "a whole number"],
+    "seed=null": ["seed=None", "a whole number"],
+    "total_agent_steps=0": ["total_agent_steps=0", "at least 1"],
+    "total_agent_steps=1e400": ["total_agent_steps=inf", "a whole number"],
+    "overwrite=perhaps": ["overwrite=perhaps", "true or false"],
+    "env.num_envs=0": ["env.num_envs=0", "from 1 to 4096"],
+    "env.protocol=null": ["env.protocol=null", "nature"],
+    "evaluation.epsilon=2": ["evaluation.epsilon=2", "from 0 to 1"],
+    "optimizer.lr=-1": ["optimizer.lr=-1", "at least 0"],
+    "optimizer.lr=fast": ["optimizer.lr=fast", "number"],
+    "optimizer.lr=null": ["optimizer.lr=None", "number"],
+    "optimizer.alpha=1": ["optimizer.alpha=1", "from 0 and below 1"],
+    "optimizer.centered=2": ["optimizer.centered=2", "true or false"],
+    "optimizer.alhpa=0.9": ["optimizer.alhpa=0.9", "did you mean alpha?"],
+    "optimizer._target_=os.system": ["optimizer._target_=os.system", "rmsprop.RMSprop"],
+    "optimizer._target_=rmsprop.RMSProp": ["optimizer._target_", "did you mean rmsprop.RMSprop?"],
+    "optimizer._target_=torch.optim.Adam": ["optimizer.alpha=0.95", "torch.optim.Adam takes"],
+    "network.torso=mlp": ["network.torso=mlp", "nature_cnn", "env.game=pong"],
+    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, mlp"],
+    "precision=fp16": ["precision=fp16", "fp32, bf16"],
+    "device=gpu": ["device=gpu", "auto, cpu, cuda"],
+    "optimizer=adam optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers from 0 and below 1"],
+    "optimizer=adam optimizer.betas=[0.9,1.0]": ["optimizer.betas=[0.9, 1.0]", "2 numbers"],
+    "optimizer=adam optimizer.betas=[0.9]": ["optimizer.betas=[0.9]", "2 numbers"],
+    "experiment=cartpole network.torso=nature_cnn": ["network.torso=nature_cnn", "mlp"],
+    "experiment=cartpole env.id=null": ["env.id=null", "CartPole-v1"],
+    "experiment=cartpole network.hidden_sizes=8": ["network.hidden_sizes=8", "a list of whole"],
+}
+
+# These are refused by Hydra, or only as the run is built.
+REFUSED_COMMANDS = {
+    "agent.discount=2": ["agent.discount=2", "from 0 to 1"],
+    "agent.discont=0.9": ["agent.discont", "unknown key", "did you mean discount?"],
+    "+agent.discont=0.9": ["agent.discont", "unknown key", "did you mean discount?"],
+    "optimzer=adam": ["optimzer", "unknown key", "did you mean optimizer?"],
+    "optimizer=adamm": ["optimizer=adamm", "rmsprop_deepmind", "did you mean adam?"],
+    "optimizer=null": ["optimizer=null", "rmsprop_deepmind"],
+    "~optimizer.lr": ["optimizer.lr", "no value given", "rmsprop.RMSprop"],
+    "~device": ["device", "no value given"],
+    "env=atarii": ["env=atarii", "atari, cartpole", "did you mean atari?"],
+    "env.game=pongg": ["env.game='pongg'", "did you mean 'pong'"],
+    "env.protocol=natur": ["env.protocol='natur'", "did you mean 'nature'", "machado"],
+    "replay.capacity=1e12": ["replay.capacity=1000000000000", "GB", "at most"],
+    "optimizer=sgd optimizer.nesterov=true": ["torch.optim.SGD", "momentum"],
+    "experiment=cartpole env.id=CartPol-v1": ["env.id='CartPol-v1'", "did you mean 'CartPole-v1'"],
+    "experiment=cartpole network.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
+}
+
+
+@cache
+def composed(*groups):
+    return compose_config(*groups)
+
+
+def configure(arguments):
+    """As the command line would, but composing what is common only once."""
+    groups = [item for item in arguments.split() if item.partition("=")[0] in GROUPS]
+    config = copy.deepcopy(composed(*groups, "run_dir=unused"))
+    OmegaConf.set_struct(config, False)
+    for item in arguments.split():
+        if item not in groups:
+            override = OverridesParser.create().parse_override(item)
+            OmegaConf.update(config, override.key_or_group, override.value())
+    return config
+
+
+@pytest.mark.parametrize("arguments", REFUSED_VALUES)
+def test_bad_value_is_refused_in_one_line_that_names_it_and_what_is_allowed(arguments):
+    with pytest.raises(ConfigError) as error:
+        validate(configure(arguments))
+    assert "\n" not in str(error.value)
+    for part in REFUSED_VALUES[arguments]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("arguments", REFUSED_COMMANDS)
+def test_bad_command_is_answered_with_one_line_and_leaves_nothing(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["dqn-train", *arguments.split()])
+    with pytest.raises(SystemExit) as status:
+        train.main()
+    captured = capsys.readouterr()
+    assert status.value.code == 2, captured.err
+    (line,) = captured.err.splitlines()
+    assert line.startswith("dqn-train: ")
+    for part in REFUSED_COMMANDS[arguments]:
+        assert part in line, line
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(assembly.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"device=cuda: .*; use device=cpu or auto"):
+        assembly.resolve_device("cuda")
+    assert assembly.resolve_device("auto").type == "cpu"
+
+
+def test_of_several_mistakes_the_same_one_is_always_named():
+    keys = [key for key in RANGES if key in flatten(yaml_of())]
+    arguments = " ".join(f"{key}=-1" for key in reversed(keys))
+    with pytest.raises(ConfigError, match=f"^{re.escape(keys[0])}=-1:"):
+        validate(configure(arguments))
+
+
+def test_whole_floats_are_integers(tmp_path):
+    config = tiny_config(tmp_path, "total_agent_steps=1e6", "seed=2.0", "replay.capacity=1_000")
+    values = (config.total_agent_steps, config.seed, config.replay.capacity)
+    assert values == (1_000_000, 2, 1_000)
+    assert [type(value) for value in values] == [int] * 3
+
+
+def test_saved_configuration_reads_back_as_the_same(tmp_path):
+    config = tiny_config(tmp_path / "run", "optimizer=adam")
+    save_config(config, tmp_path / "config.yaml")
+    assert validate(OmegaConf.create(load_config(tmp_path / "config.yaml"))) == config
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "a: ${b"])
+def test_configuration_that_is_no_mapping_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"config.yaml") as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_every_range_and_choice_is_of_a_key_that_exists():
+    keys = set(flatten(yaml_of(*CARTPOLE))) | set(flatten(yaml_of()))
+    optimizer_keys = {
+        f"optimizer.{key}" for name in OPTIMIZERS for key in optimizer_arguments(name)
+    }
+    evaluate_keys = set(yaml.safe_load((CONFIG_DIR / "evaluate.yaml").read_text()))
+    known = keys | optimizer_keys | evaluate_keys
+    assert set(RANGES) - known == set()
+    assert set(CHOICES) - known == set()
+
+
+def test_every_number_of_the_configuration_has_a_range():
+    numbers = {
+        key
+        for overrides in ((), CARTPOLE, *[(f"optimizer={name}",) for name in OPTIMIZERS])
+        for key, value in flatten(yaml_of(*overrides)).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    # SGD's own range for dampening is any number.
+    assert numbers - set(RANGES) == {"optimizer.dampening"}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_built_with_every_optimizer(experiment):
+    seeds = derive_seeds(1)
+    small = (
+        "run_dir=unused",
+        "agent.warmup_agent_steps=64",
+        "replay.capacity=64",
+        "env.num_envs=1",
+    )
+    config = validate(compose_config(f"experiment={experiment}", *small))
+    environment = assembly.training_environment(config, seeds=seeds, agent_steps=0)
+    for name in OPTIMIZERS:
+        config = validate(compose_config(f"experiment={experiment}", f"optimizer={name}", *small))
+        agent = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
+        assembly.build_replay(config, environment, seed=0, device=agent.device)
+        optimizer = agent.optimizer
+        module, _, class_name = config.optimizer["_target_"].rpartition(".")
+        assert type(optimizer).__module__.startswith(module)
+        assert type(optimizer).__name__ == class_name
+        (group,) = optimizer.param_groups
+        for key, value in optimizer_arguments(name).items():
+            assert group[key] == (tuple(value) if isinstance(value, list) else value), key
+        assert group["param_names"] == [name for name, _ in agent.network.named_parameters()]
+    environment.close()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_own_numbers_fit_together(experiment):
+    config = validate(composed(f"experiment={experiment}", "run_dir=unused"))
+    assert config.agent.warmup_agent_steps < config.replay.capacity
+    assert config.checkpoint.period_agent_steps <= config.total_agent_steps
+    assert config.evaluation.period_agent_steps <= config.total_agent_steps
+    assert config.agent.epsilon.decay_agent_steps <= config.total_agent_steps
+
+
+@pytest.mark.parametrize("name", OUR_RMSPROPS)
+def test_rmsprop_files_state_every_constant_of_the_signature(name):
+    signature = inspect.signature(rmsprop.RMSprop).parameters
+    how_not_what = {"params", "capturable", "foreach", "fused", "maximize", "differentiable"}
+    assert set(optimizer_arguments(name)) == set(signature) - how_not_what
+
+
+def mean_to_sum(dialect, batch_size=32):
+    """The dialect's constants for gradients that are ``batch_size`` times larger.
+
+    v grows with the square; ε beside it inside the root too, outside the root as the root does.
+    """
+    arguments = dict(rmsprop.dialects[dialect])
+    arguments["initial_square_avg"] *= batch_size**2
+    arguments["eps"] *= batch_size**2 if arguments["eps_inside_sqrt"] else batch_size
+    return arguments
+
+
+def test_deepmind_file_is_the_dialect_but_for_a_flag_without_effect():
+    arguments = optimizer_arguments("rmsprop_deepmind")
+    assert arguments["momentum"] == 0.0, "where the learning rate enters momentum has no effect"
+    expected = rmsprop.dialects["deepmind"] | {"lr_in_momentum": arguments["lr_in_momentum"]}
+    assert arguments == expected
+
+
+def test_graves_file_is_the_dialect_to_the_letter():
+    assert optimizer_arguments("rmsprop_graves") == rmsprop.dialects["graves"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "deviations"),
+    [
+        ("rmsprop_tf1", "dopamine", {}),
+        ("rmsprop_keras", "keras", {"lr": 2.5e-4}),
+    ],
+)
+def test_averaging_dialects_are_rescaled_to_the_summed_loss_and_else_unchanged(
+    name, dialect, deviations
+):
+    expected = mean_to_sum(dialect) | deviations
+    assert optimizer_arguments(name) == pytest.approx(expected)
+
+
+def test_torch_files_are_one_setting_in_torchs_form():
+    ours = optimizer_arguments("rmsprop_torch")
+    theirs = optimizer_arguments("torch_rmsprop")
+    assert {key: ours[key] for key in theirs} == theirs
+    form = rmsprop.dialects["torch"]
+    for key in ours.keys() - {"lr", "alpha", "eps", "centered"}:
+        assert ours[key] == form[key], key
+    assert ours["eps"] == pytest.approx(0.01 * 32)
+
+
+def test_sgd_has_the_rate_that_deepminds_rmsprop_has_where_epsilon_dominates():
+    deepmind, sgd, momentum = map(optimizer_arguments, ("rmsprop_deepmind", "sgd", "momentum"))
+    assert sgd["lr"] == pytest.approx(deepmind["lr"] / math.sqrt(deepmind["eps"]))
+    assert momentum["lr"] / (1 - momentum["momentum"]) == pytest.approx(sgd["lr"])
+
+
+@pytest.mark.parametrize("experiment", ["nature", "machado"])
+def test_full_experiments_explore_as_their_protocol_says(experiment):
+    config = validate(composed(f"experiment={experiment}", "run_dir=unused"))
+    protocol = PROTOCOLS[config.env.protocol]
+    assert protocol.name == experiment
+    epsilon = config.agent.epsilon
+    assert (epsilon.begin, epsilon.end, epsilon.decay_agent_steps) == (
+        protocol.behaviour_epsilon_begin,
+        protocol.behaviour_epsilon_end,
+        protocol.behaviour_epsilon_decay_agent_steps,
+    )
+    assert assembly.evaluation_epsilon(config) == protocol.evaluation_epsilon
+
+
+def test_nature_experiment_is_the_papers_table():
+    """Mnih et al. 2015, Extended Data Table 1; periods in decisions, as their code counts them."""
+    config = validate(compose_config("experiment=nature", "run_dir=unused"))
+    agent = config.agent
+    assert agent.batch_size == 32
+    assert config.replay.capacity == 1_000_000
+    assert agent.target_update_period_agent_steps == 10_000
+    assert agent.discount == 0.99
+    assert agent.agent_steps_per_update == 4
+    assert agent.warmup_agent_steps == 50_000
+    assert config.total_agent_steps * PROTOCOLS["nature"].frame_skip == 200_000_000
+    assert config.evaluation.num_games == 30
+    assert config.optimizer["lr"] == 0.00025
+    assert config.optimizer["alpha"] == 0.95
+    assert config.optimizer["eps"] == 0.01
+
+
+def test_only_listed_classes_can_be_named():
+    config = configure("")
+    for target in OPTIMIZER_TARGETS:
+        config.optimizer = {"_target_": target, "lr": 0.1}
+        assert validate(config).optimizer["_target_"] == target
+    for target in ("builtins.eval", "torch.optim.LBFGS", "dqn.train.main", "", None, ["a"]):
+        config.optimizer = {"_target_": target, "lr": 0.1}
+        with pytest.raises(ConfigError, match=r"optimizer\._target_"):
+            validate(config)
+
+
+def test_files_in_the_working_directory_change_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text("seed: 99")
+    monkeypatch.setattr("sys.argv", ["dqn-train", "--cfg", "job"])
+    train.main()
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 1
