@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,12 +43,36 @@ from rmsprop.rule import (
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """One parameter's effective rate before division: ``lr / denominator``."""
+    """What the effective rate of one parameter is computed from."""
 
     lr: float
-    denominator: Tensor
-    eps_bound_below: float
-    """Where the denominator is smaller than this, ε outweighs the root."""
+    square: Tensor
+    mean: Tensor | None = None
+    eps: float = 0.0
+    eps_inside_sqrt: bool = False
+    bias_correction: Scalar | None = None
+
+    def denominator(self) -> Tensor:
+        return rmsprop_denominator(
+            self.square,
+            self.mean,
+            eps=self.eps,
+            eps_inside_sqrt=self.eps_inside_sqrt,
+            bias_correction=self.bias_correction,
+        )
+
+    def eps_bound_below(self) -> float:
+        """Where the denominator is smaller than this, ε outweighs the root."""
+        # √q < ε is √q + ε < 2 ε, and q < ε is √(q + ε) < √(2 ε).
+        return math.sqrt(2 * self.eps) if self.eps_inside_sqrt else 2 * self.eps
+
+    def pieces(self, size: int) -> Iterator[_Rate]:
+        """The rate of ``size`` elements at a time, in any order."""
+        square = self.square.flatten()
+        mean = None if self.mean is None else self.mean.flatten()
+        for begin in range(0, square.numel(), size):
+            part = slice(begin, begin + size)
+            yield replace(self, square=square[part], mean=None if mean is None else mean[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +137,7 @@ def effective_learning_rates(optimizer: Optimizer) -> dict[str, Tensor]:
     rates = {}
     with torch.no_grad():
         for name, param, rate in _rates(optimizer):
-            elementwise = rate.lr / rate.denominator
+            elementwise = rate.lr / rate.denominator()
             rates[name] = torch.view_as_complex(elementwise) if param.is_complex() else elementwise
     return rates
 
@@ -178,6 +202,7 @@ def update_ratios(
 
 
 _FINE_BINS = 4096
+_PIECE = 2**16  # 256 KiB of float32
 
 
 def parameter_names(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
@@ -217,7 +242,7 @@ def _rate(
     lr = float(group["lr"])
     if isinstance(optimizer, SGD):
         real = torch.view_as_real(param) if param.is_complex() else param
-        return _Rate(lr, torch.ones_like(real.detach()), eps_bound_below=0.0)
+        return _Rate(lr, real.new_ones(()).expand(real.shape))
     if not isinstance(optimizer, RMSprop | TorchRMSprop | Adagrad | TorchAdagrad | Adam):
         raise TypeError(
             "effective learning rates are defined for RMSprop, Adagrad, Adam, AdamW and SGD, "
@@ -240,18 +265,20 @@ def _rate(
         mean = state.get("grad_avg") if group["centered"] else None
         if group.get("bias_correction", False):
             correction = bias_correction_at(state["step"], group["alpha"])
-    denominator = rmsprop_denominator(
-        square, mean, eps=eps, eps_inside_sqrt=eps_inside_sqrt, bias_correction=correction
-    )
-    # √q < ε is √q + ε < 2 ε, and q < ε is √(q + ε) < √(2 ε).
-    return _Rate(lr, denominator, math.sqrt(2 * eps) if eps_inside_sqrt else 2 * eps)
+    return _Rate(lr, square, mean, eps, eps_inside_sqrt, correction)
 
 
 def _summary(rate: _Rate, num_bins: int) -> LayerSummary:
-    denominator = rate.denominator.float().flatten()
-    num_elements = denominator.numel()
-    num_eps_bound = int(torch.count_nonzero(denominator < rate.eps_bound_below))
-    log10_rates = denominator.log10_().neg_()
+    num_elements = rate.square.numel()
+    log10_rates = torch.empty(num_elements, device=rate.square.device)
+    num_eps_bound, begin = 0, 0
+    # In pieces that stay in cache: whole temporaries would cost five times as much, in page faults.
+    for piece in rate.pieces(_PIECE if rate.square.is_cpu else max(num_elements, 1)):
+        denominator = piece.denominator()
+        end = begin + denominator.numel()
+        num_eps_bound += int(torch.count_nonzero(denominator < rate.eps_bound_below()))
+        log10_rates[begin:end] = denominator.float().log10_().neg_()
+        begin = end
     log10_rates += math.log10(rate.lr) if rate.lr > 0 else -math.inf
     lowest, highest, counts = _fine_histogram(log10_rates)
     p05, p50, p95 = (
