@@ -87,6 +87,7 @@ def test_metrics_are_where_the_contract_says(tmp_path):
         *("episode/return", "episode/length"),
         *("eval/return_mean", "eval/return_std", "eval/length_mean"),
         *("train/loss", "train/q_mean", "train/epsilon", "train/grad_norm"),
+        "train/learning_rate",
         *("speed/agent_steps_per_second", "speed/updates_per_second"),
         *("speed/evaluation_seconds", "speed/diagnostics_seconds"),
         *(f"effective_lr/{name}/{q}" for name in parameters for q in ("p05", "p50", "p95")),
