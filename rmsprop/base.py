@@ -193,7 +193,7 @@ class ElementwiseOptimizer(Optimizer):
             if "step" not in state:
                 if group["fused"]:
                     # Before there is a state that could not be stepped either.
-                    _require_fused([real_param], [real_grad])
+                    _require_fused(Batch([real_param], [real_grad]))
                 state["step"] = _step_tensor(param, 0.0, group)
             batch.params.append(real_param)
             batch.grads.append(real_grad)
@@ -268,8 +268,8 @@ def _step_tensor(param: Tensor, value: float, group: Group) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 
 
-def _require_fused(params: list[Tensor], grads: list[Tensor]) -> None:
-    reason = fused.why_not(params, grads)
+def _require_fused(batch: Batch) -> None:
+    reason = fused.why_not(batch.params, batch.grads, *batch.states.values())
     if reason is not None:
         raise RuntimeError(
             "`fused=True` requires all the params to be floating point Tensors on cpu or cuda, and "
@@ -280,7 +280,7 @@ def _require_fused(params: list[Tensor], grads: list[Tensor]) -> None:
 def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "fused"]:
     """What was asked for, else the fastest path that is safe here."""
     if group["fused"]:
-        _require_fused(batch.params, batch.grads)
+        _require_fused(batch)
         return "fused"
     if group["foreach"]:
         return "foreach"
@@ -288,7 +288,9 @@ def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "
         return "for-loop"
     if torch.compiler.is_compiling():
         return "foreach"
-    if group["fused"] is None and fused.is_default_for(batch.params, batch.grads):
+    if group["fused"] is None and fused.is_default_for(
+        batch.params, batch.grads, *batch.states.values()
+    ):
         return "fused"
     # As torch.optim: together on a GPU, where launching kernels costs more than the memory.
     plain = all(type(param) in (Tensor, torch.nn.Parameter) for param in batch.params)

@@ -75,19 +75,32 @@ _CENTERED, _MOMENTUM, _NESTEROV, _EPS_INSIDE_SQRT, _COUPLED_DECAY, _BIAS_CORRECT
 )
 
 
-def why_not(params: TensorList, grads: TensorList) -> str | None:
-    """Why these tensors (of one device and dtype) cannot take the fused step; None if they can."""
+def why_not(params: TensorList, *others: TensorList) -> str | None:
+    """Why these tensors cannot take the fused step; None if they can.
+
+    Args:
+        params: parameters of one device and dtype.
+        others: lists parallel to it: the gradients first, then the states if there are any.
+    """
     device, dtype = params[0].device, params[0].dtype
     if device.type not in ("cpu", "cuda"):
         return f"it runs on cpu and cuda, not on {device.type}"
     if dtype not in _CPP_TYPES:
         return f"it takes floating-point parameters, not {dtype}"
-    for param, grad in zip(params, grads, strict=True):
-        # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
-        if type(param) not in (Tensor, torch.nn.Parameter) or type(grad) is not Tensor:
+    for param, *mates in zip(params, *others, strict=True):
+        # Subclasses (DTensor, FakeTensor, ...) do not own plain memory, and inference tensors do
+        # not let autograd know of a write.
+        if type(param) not in (Tensor, torch.nn.Parameter) or param.is_inference():
             return f"it takes plain tensors, not {type(param).__name__}"
-        if grad.dtype != dtype or grad.device != device:
-            return f"a gradient is {grad.dtype} on {grad.device}, its parameter {dtype} on {device}"
+        for mate in mates:
+            # The C++ code sees addresses only: anything else here would be read as garbage.
+            if type(mate) is not Tensor or mate.shape != param.shape or mate.is_inference():
+                return f"a gradient or state is no plain tensor of shape {tuple(param.shape)}"
+            if mate.dtype != dtype or mate.device != device:
+                return (
+                    f"a parameter is {dtype} on {device}, "
+                    f"its gradient or state {mate.dtype} on {mate.device}"
+                )
     if device.type == "cpu":
         try:
             _cpu_function(dtype)
@@ -96,14 +109,14 @@ def why_not(params: TensorList, grads: TensorList) -> str | None:
     return None
 
 
-def is_default_for(params: TensorList, grads: TensorList) -> bool:
+def is_default_for(params: TensorList, *others: TensorList) -> bool:
     """Whether ``fused=None`` takes the fused step: on the CPU, where it repeats the for-loop.
 
     Says once, in the log, why it cannot.
     """
     if not params[0].is_cpu or params[0].dtype not in (torch.float32, torch.float64):
         return False
-    reason = why_not(params, grads)
+    reason = why_not(params, *others)
     if reason is not None:
         _say_once(reason)
     return reason is None
@@ -219,7 +232,7 @@ def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
     for index, param in enumerate(params):
         layout = _memory_format(param)
         flat_param = _flat(param, layout, copies)
-        grad = grads[index].contiguous(memory_format=layout)
+        grad = grads[index].resolve_neg().contiguous(memory_format=layout)
         flat_grads.append(grad)
         sizes.append(param.numel())
         addresses.append(flat_param.data_ptr())

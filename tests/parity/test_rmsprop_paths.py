@@ -242,6 +242,32 @@ def test_default_path_on_the_cpu_is_the_fused_one_for_float32_and_float64_only(m
 
 
 @needs_compiler
+def test_a_state_of_another_dtype_is_never_handed_to_the_fused_step():
+    # As after `model.double()` with the optimizer already made.
+    param = torch.ones(3)
+    optimizer = RMSprop([param], lr=0.1, alpha=0.9)
+    param.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.state[param]["square_avg"] = optimizer.state[param]["square_avg"].double()
+    optimizer.step()
+    assert optimizer.state[param]["square_avg"].dtype == torch.float64
+    expected = 1 - 0.1 / 0.1**0.5 - 0.1 / 0.19**0.5
+    torch.testing.assert_close(param, torch.full((3,), expected))
+    optimizer.param_groups[0]["fused"] = True
+    with pytest.raises(RuntimeError, match=r"state torch\.float64"):
+        optimizer.step()
+
+
+@needs_compiler
+def test_fused_step_reads_a_lazily_negated_gradient_with_its_sign():
+    param = torch.ones(3)
+    param.grad = torch.complex(torch.zeros(3), torch.ones(3)).conj().imag  # -1, by a flag
+    assert param.grad.is_neg()
+    RMSprop([param], lr=0.1, alpha=0.0, fused=True).step()
+    torch.testing.assert_close(param, torch.full((3,), 1.1))
+
+
+@needs_compiler
 def test_autograd_notices_that_the_fused_step_changed_a_saved_parameter():
     weight = torch.ones(3, requires_grad=True)
     loss = (weight**2).sum()
