@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop
+from rmsprop.foreach import rmsprop_foreach
+from rmsprop.fused import _compiled
 from rmsprop.native import load_library
+from rmsprop.rule import RMSpropHyperparameters
 
 NUM_STEPS = 7
+SLOW = {"fused": False, "foreach": False}
+# PyTorch's compiler uses functions that PyTorch deprecates.
+compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 def can_fuse() -> bool:
@@ -213,9 +219,6 @@ def test_fused_step_repeats_the_for_loop_at_extreme_magnitudes(theta, grads, opt
         torch.testing.assert_close(fused[key], value, rtol=1e-5, atol=1e-37, equal_nan=True)
 
 
-SLOW = {"fused": False, "foreach": False}
-
-
 @needs_compiler
 def test_default_path_on_the_cpu_is_the_fused_one_for_float32_and_float64_only(monkeypatch):
     taken = []
@@ -278,6 +281,7 @@ def test_autograd_notices_that_the_fused_step_changed_a_saved_parameter():
 
 
 @pytest.mark.slow
+@compiles
 @pytest.mark.parametrize("options", [{}, {"centered": True, "momentum": 0.9, "weight_decay": 0.1}])
 def test_compiled_step_agrees_with_the_for_loop(options):
     params = [torch.linspace(-1, 1, 40).view(5, 8), torch.ones(3)]
@@ -291,3 +295,35 @@ def test_compiled_step_agrees_with_the_for_loop(options):
         oracle.step()
     for param, twin in zip(params, expected, strict=True):
         torch.testing.assert_close(param, twin, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@compiles
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.9, "nesterov": True, "lr_in_momentum": True, "eps_inside_sqrt": True},
+        {"bias_correction": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ],
+)
+def test_what_is_compiled_for_cuda_agrees_with_the_for_loop_and_compiles_once(options):
+    # On the CPU, so that it is tested on every machine.
+    params = [torch.linspace(-1, 1, 40).view(5, 8), torch.ones(3)]
+    expected = [param.clone() for param in params]
+    oracle = RMSprop(expected, **options, **SLOW)
+    square_avgs, steps = [torch.zeros_like(p) for p in params], [torch.zeros(()) for _ in params]
+    buffers = [torch.zeros_like(p) for p in params] if "momentum" in options else None
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    for step in range(4):
+        lr = 0.1 / (1 + step)
+        grads = [torch.sin(param + step) for param in expected]
+        hyper = RMSpropHyperparameters(lr=torch.tensor(lr), alpha=0.99, **({"eps": 1e-8} | options))
+        _compiled(rmsprop_foreach)(params, grads, square_avgs, None, buffers, steps, hyper)
+        oracle.param_groups[0]["lr"] = lr
+        for twin, grad in zip(expected, grads, strict=True):
+            twin.grad = grad
+        oracle.step()
+        for param, twin in zip(params, expected, strict=True):
+            torch.testing.assert_close(param, twin, rtol=1e-5, atol=1e-6)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
