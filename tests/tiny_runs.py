@@ -8,16 +8,21 @@ from omegaconf import DictConfig
 
 from dqn.config import CONFIG_DIR, TrainConfig, validate
 
+# Every number that a test counts with is stated: the experiment may be tuned anew.
 CARTPOLE = (
     "experiment=cartpole",
     "network.hidden_sizes=[16]",
     "total_agent_steps=400",
+    "agent.discount=0.99",
+    "agent.batch_size=32",
+    "agent.agent_steps_per_update=4",
     "agent.warmup_agent_steps=64",
     "agent.target_update_period_agent_steps=40",
     "replay.capacity=1000",
     "evaluation.period_agent_steps=200",
     "evaluation.num_games=4",
     "evaluation.max_num_envs=2",
+    "evaluation.stop_at_return_mean=null",
     "logging.period_agent_steps=50",
     "checkpoint.period_agent_steps=100",
 )
