@@ -112,7 +112,7 @@ def build_network(
     torsos: dict[str, TorsoFactory] = {
         "nature_cnn": NatureCNN,
         "nips_cnn": NipsCNN,
-        "mlp": partial(MLP, hidden_sizes=config.hidden_sizes),
+        "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }
     try:
         return build_q_network(

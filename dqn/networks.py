@@ -151,25 +151,44 @@ class MLP(Torso):
     """Linear layers with ReLU between them, for observations that are vectors.
 
     Args:
-        observation_shape: any; flattened. Observations are float32 and not scaled.
+        observation_shape: any; flattened. Observations are float32.
         hidden_sizes: widths of the layers, at least one.
+        input_scale: the flattened observation is divided by these, so that all its elements are
+            of the order of 1; empty for an observation as it is.
 
     Raises:
-        ValueError: there is no layer, or one without units.
+        ValueError: there is no layer or one without units, or the scale does not fit.
 
     >>> MLP((4,), hidden_sizes=(120, 84))(torch.zeros(2, 4)).shape
     torch.Size([2, 84])
     """
 
-    def __init__(self, observation_shape: ObservationShape, *, hidden_sizes: Sequence[int]) -> None:
+    input_scale: torch.Tensor
+
+    def __init__(
+        self,
+        observation_shape: ObservationShape,
+        *,
+        hidden_sizes: Sequence[int],
+        input_scale: Sequence[float] = (),
+    ) -> None:
         super().__init__()
+        num_inputs = math.prod(observation_shape)
+        scale = list(input_scale) or [1.0] * num_inputs
+        if len(scale) != num_inputs or min(scale) <= 0:
+            raise ValueError(
+                f"network.input_scale={scale} must be {num_inputs} positive numbers, one for each "
+                "element of the observation, or none"
+            )
         if len(hidden_sizes) == 0 or min(hidden_sizes) < 1:
             raise ValueError(
-                f"hidden_sizes={list(hidden_sizes)} must be one or more positive widths"
+                f"network.hidden_sizes={list(hidden_sizes)} must be one or more positive widths"
             )
         self.num_features = hidden_sizes[-1]
+        self.register_buffer(
+            "input_scale", torch.tensor(scale).reshape(tuple(observation_shape)), persistent=False
+        )
         self.layers = nn.Sequential(OrderedDict(flatten=nn.Flatten()))
-        num_inputs = math.prod(observation_shape)
         for number, num_outputs in enumerate(hidden_sizes, start=1):
             self.layers.add_module(f"linear{number}", nn.Linear(num_inputs, num_outputs))
             self.layers.add_module(f"relu{number}", nn.ReLU())
@@ -177,7 +196,7 @@ class MLP(Torso):
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Features ``[batch, hidden_sizes[-1]]`` of ``[batch, *observation_shape]``."""
-        features: torch.Tensor = self.layers(observation)
+        features: torch.Tensor = self.layers(observation / self.input_scale)
         return features
 
 

@@ -49,6 +49,7 @@ class AgentConfig:
 class NetworkConfig:
     torso: str
     hidden_sizes: list[int]
+    input_scale: list[float]
 
 
 @dataclass
