@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from dqn.config import ConfigError, explain
 
 BAD_INPUT_STATUS = 2
+PATH_KEYS = ("run_dir", "out_dir")
 INTERRUPTED_STATUS = 130
 
 
@@ -31,6 +32,7 @@ def guard(application: Callable[[], object], *, program: str, config_name: str) 
     """Run a Hydra application; what it refuses is explained in one line."""
     # Otherwise Hydra prints its own account of an error and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
     try:
         application()
     except Exception as error:
@@ -40,6 +42,21 @@ def guard(application: Callable[[], object], *, program: str, config_name: str) 
         refuse(message, program=program)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED_STATUS)
+
+
+def quote_path(argument: str) -> str:
+    """A path in quotes for Hydra, whose grammar ends a bare value at the next ``=``.
+
+    Our own directories hold one (``seed=1``), and are pasted as they are.
+
+    >>> quote_path("run_dir=runs/pong/pong/adam/seed=1"), quote_path("seed=1")
+    ("run_dir='runs/pong/pong/adam/seed=1'", 'seed=1')
+    """
+    key, _, value = argument.partition("=")
+    if key not in PATH_KEYS or "=" not in value or value[0] in "'\"":
+        return argument
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def refuse(message: str, *, program: str) -> NoReturn:
