@@ -149,11 +149,15 @@ class ElementwiseOptimizer(Optimizer):
     def _update(self, batch: Batch, group: Group) -> None:
         if group["capturable"] and not torch.compiler.is_compiling():
             _check_capturable(batch)
+        grad_scale = self._grad_scale()
         for part in batch.by_device_and_dtype():
             path = _choose_path(part, group)
             if path == "fused":
-                self._fused(part, group, self._grad_scale())
-            elif path == "foreach":
+                self._fused(part, group, grad_scale)
+                continue
+            if grad_scale != 1.0:
+                part.grads = [grad * grad_scale for grad in part.grads]
+            if path == "foreach":
                 self._foreach(part, group)
             else:
                 self._for_loop(part, group)
@@ -188,7 +192,7 @@ class ElementwiseOptimizer(Optimizer):
                 )
             is_complex = param.is_complex()
             real_param = torch.view_as_real(param) if is_complex else param
-            real_grad = torch.view_as_real(grad) if is_complex else grad
+            real_grad = torch.view_as_real(grad.resolve_conj()) if is_complex else grad
             state = self.state[param]
             if "step" not in state:
                 if group["fused"]:

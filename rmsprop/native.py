@@ -3,11 +3,13 @@
 The first use of a dtype on a machine takes the compiler one or two seconds; later processes load
 the library from the cache in about a millisecond. It is kept in ``$RMSPROP_CACHE_DIR``, or
 ``rmsprop`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, under a name that depends on the source, the
-compiler's flags and the processor, so that a stale or foreign library is never loaded.
+compiler's flags and the processor, so that a stale or foreign library is never loaded. Where that
+cannot be written, every process compiles for itself, in a temporary folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -43,7 +45,6 @@ _VARIANTS = (
 )
 
 
-@functools.cache
 def load_library(scalar: str) -> ctypes.CDLL:
     """The library for one type: the best one in the cache, else the best that can be built.
 
@@ -51,29 +52,39 @@ def load_library(scalar: str) -> ctypes.CDLL:
         scalar: the C++ type of the parameters: ``float``, ``double``, ``bfloat16``, ``_Float16``.
 
     Raises:
-        OSError: if there is none, with the reason.
+        OSError: if there is none, with the reason; nothing is tried a second time in a process.
     """
+    found = _library_or_reason(scalar)
+    if isinstance(found, str):
+        raise OSError(found)
+    return found
+
+
+# Failures are remembered too: a compiler that fails must not be run anew at every step.
+@functools.cache
+def _library_or_reason(scalar: str) -> ctypes.CDLL | str:
     fingerprint = _SOURCE.read_bytes() + _processor().encode()
+    directory = _cache_directory()
     candidates = []
     for variant in _VARIANTS:
         flags = (*_FLAGS, f"-DRMSPROP_SCALAR={scalar}", *variant)
         key = hashlib.sha256(fingerprint + " ".join(flags).encode()).hexdigest()[:20]
-        candidates.append((_cache_directory() / f"fused_cpu-{scalar}-{key}.so", flags))
-    for path, _ in candidates:
-        if path.exists():
-            return ctypes.CDLL(str(path))
+        candidates.append((f"fused_cpu-{scalar}-{key}.so", flags))
+    if directory is not None:
+        for name, _ in candidates:
+            # What is damaged, or linked to an OpenMP that this PyTorch does not load, is passed by.
+            with contextlib.suppress(OSError):
+                return ctypes.CDLL(str(directory / name))
     compiler = _compiler()
     if compiler is None:
-        raise OSError("no C++ compiler found (set CXX, or install g++ or clang++)")
-    reasons = []
-    for path, flags in candidates:
+        return "no C++ compiler found (set CXX, or install g++ or clang++)"
+    reason = ""
+    for name, flags in candidates:
         try:
-            _build(path, compiler, flags)
-            return ctypes.CDLL(str(path))
+            return _build(compiler, flags, directory, name)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            reasons.append(str(error))
-    raise OSError(reasons[-1])
+            reason = str(error)
+    return reason
 
 
 def _compiler() -> str | None:
@@ -84,29 +95,49 @@ def _compiler() -> str | None:
     return None
 
 
-def _build(target: Path, compiler: str, flags: tuple[str, ...]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _logger.info("compiling %s (once; %s)", _SOURCE.name, target)
-    # Built beside its place and moved there, so that no process ever loads half a library.
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+def _build(compiler: str, flags: tuple[str, ...], directory: Path | None, name: str) -> ctypes.CDLL:
+    """Compile, load, and keep as ``directory / name`` if that can be written."""
+    _logger.info("compiling %s (once; cache: %s)", _SOURCE.name, directory)
+    with _scratch(directory) as scratch:
         object_file, library = Path(scratch) / "fused.o", Path(scratch) / "fused.so"
         _run([compiler, *flags, "-c", str(_SOURCE), "-o", str(object_file)])
         _run([compiler, "-shared", str(object_file), "-o", str(library)])
-        library.replace(target)
+        loaded = ctypes.CDLL(str(library))
+        # Moved there whole and after it has loaded: no other process ever finds half a library, or
+        # one that replaces what works for it.
+        if directory is not None:
+            with contextlib.suppress(OSError):
+                library.replace(directory / name)
+        return loaded
+
+
+def _scratch(directory: Path | None) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside the target, where a move is atomic; else the system's, for this process."""
+    if directory is not None:
+        with contextlib.suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=directory)
+    return tempfile.TemporaryDirectory()
 
 
 def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, check=False)
     if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise OSError(f"{command[0]} failed: {lines[0]}")
+        complaint = result.stderr.decode(errors="replace").strip()
+        complaint = complaint or f"exit status {result.returncode}"
+        raise OSError(f"{command[0]} failed: {complaint.splitlines()[0]}")
 
 
-def _cache_directory() -> Path:
+def _cache_directory() -> Path | None:
+    """Where libraries are kept between processes; None for a user without a home."""
     if chosen := os.environ.get("RMSPROP_CACHE_DIR"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rmsprop"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "rmsprop"
+    try:
+        return Path.home() / ".cache" / "rmsprop"
+    except RuntimeError:
+        return None
 
 
 def _processor() -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rmsprop import Adagrad, RMSprop, effective_learning_rates, fused, native
+from rmsprop import Adagrad, RMSprop, effective_learning_rates, fused
 
 BOTH = pytest.mark.parametrize("optimizer_class", [RMSprop, Adagrad])
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -206,6 +206,56 @@ def test_grad_scaler_on_the_cpu_steps_as_without_it_and_skips_on_overflow(optimi
     assert optimizer.state[scaled]["step"].item() == 3.0
 
 
+@BOTH
+@pytest.mark.parametrize("path", [{"fused": None}, {"fused": False}, {"foreach": True}])
+def test_gradients_are_unscaled_in_groups_that_do_not_take_the_fused_step(optimizer_class, path):
+    # GradScaler asks the optimizer as a whole, which was made with fused=True.
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = optimizer_class([{"fused": False, "params": [param], **path}], fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale((0.5 * param).sum()).backward()
+    scaler.step(optimizer)
+    squares = optimizer.state[param]
+    total = 0.25 if "sum" in squares else (1 - 0.99) * 0.25
+    square = squares["sum" if "sum" in squares else "square_avg"]
+    torch.testing.assert_close(square, torch.full((3,), total), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("path", [{"fused": False}, {"foreach": True}])
+def test_a_lazily_conjugated_gradient_is_read_with_its_sign(path):
+    param = torch.ones(2, dtype=torch.complex64)
+    param.grad = torch.full((2,), 1 + 1j).conj()
+    assert param.grad.is_conj()
+    RMSprop([param], lr=0.1, alpha=0.0, **path).step()
+    torch.testing.assert_close(param, torch.full((2,), 0.9 + 0.1j))
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("path", [{}, {"fused": False}, {"foreach": True}])
+@pytest.mark.parametrize(
+    ("grad", "square_avg", "moved"),
+    [
+        (torch.nan, torch.nan, torch.nan),
+        (torch.inf, torch.inf, torch.nan),  # inf / inf
+        (-torch.inf, torch.inf, torch.nan),
+        (1e30, torch.inf, 0.0),  # Its square overflows, its quotient does not.
+    ],
+)
+def test_a_gradient_that_is_not_finite_or_overflows_spoils_its_own_element_for_good(
+    grad, square_avg, moved, path, centered
+):
+    param, clean = torch.ones(2), torch.ones(1)
+    optimizers = [RMSprop([p], lr=0.1, centered=centered, **path) for p in (param, clean)]
+    for first in (grad, 1.0, 1.0):
+        param.grad, clean.grad = torch.tensor([first, 1.0]), torch.ones(1)
+        for optimizer in optimizers:
+            optimizer.step()
+    state = optimizers[0].state[param]["square_avg"]
+    torch.testing.assert_close(state[0].item(), square_avg, equal_nan=True)
+    torch.testing.assert_close(param[0].item(), 1 - moved, equal_nan=True)
+    torch.testing.assert_close(param[1:], clean, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -311,34 +361,6 @@ def test_without_a_compiler_the_default_takes_the_for_loop_and_says_so_once(monk
     assert [record.message for record in caplog.records] == [
         "no fused step: no C++ compiler found; using the for-loop (fused=False silences this)"
     ]
-
-
-def test_a_library_in_the_cache_is_loaded_without_a_compiler(monkeypatch, tmp_path):
-    load_library = native.load_library.__wrapped__
-    monkeypatch.setenv("RMSPROP_CACHE_DIR", str(tmp_path))
-    if native._compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    # Unoptimised, to be quick.
-    monkeypatch.setattr(native, "_FLAGS", ("-std=c++17", "-O0", "-fPIC"))
-    assert load_library("float").rmsprop_step
-    [built] = tmp_path.iterdir()
-    monkeypatch.setattr(native, "_compiler", lambda: None)
-    assert load_library("float").rmsprop_step
-    built.unlink()
-    with pytest.raises(OSError, match="no C\\+\\+ compiler found"):
-        load_library("float")
-
-
-def test_what_the_compiler_complains_of_is_reported(monkeypatch, tmp_path):
-    monkeypatch.setenv("RMSPROP_CACHE_DIR", str(tmp_path))
-    if native._compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    source = tmp_path / "broken.cpp"
-    source.write_text("int broken(")
-    monkeypatch.setattr(native, "_SOURCE", source)
-    with pytest.raises(OSError, match=r"failed: .*broken\.cpp"):
-        native.load_library.__wrapped__("float")
-    assert list(tmp_path.glob("*.so")) == []
 
 
 @pytest.mark.gpu
