@@ -1,9 +1,11 @@
 r"""Named settings of RMSprop: what other libraries and papers mean by the word.
 
-::
-
-    RMSprop(model.parameters(), **dialects["keras"])
-    RMSprop(model.parameters(), **dialects["tf1"] | {"lr": 3e-4})
+>>> import torch
+>>> from rmsprop import RMSprop, dialects
+>>> theta = torch.nn.Parameter(torch.ones(1))
+>>> optimizer = RMSprop([theta], **dialects["tf1"] | {"lr": 3e-4})
+>>> optimizer.defaults["eps_inside_sqrt"], optimizer.defaults["initial_square_avg"]
+(True, 1.0)
 
 Each entry holds the defaults of its source, learning rate included where the source has one.
 q is ``square_avg``, or ``square_avg − grad_avg²`` where centred.
@@ -127,8 +129,4 @@ dialects: Mapping[str, RMSpropOptions] = MappingProxyType(
         "impala": _TF_FORM | RMSpropOptions(lr=4.8e-4, alpha=0.99, eps=0.1, initial_square_avg=1.0),
     }
 )
-"""Name of a dialect -> keyword arguments of :class:`rmsprop.RMSprop`.
-
->>> dialects["tf1"]["eps_inside_sqrt"], dialects["torch"]["eps_inside_sqrt"]
-(True, False)
-"""
+"""Name of a dialect -> keyword arguments of :class:`rmsprop.RMSprop`; read-only."""

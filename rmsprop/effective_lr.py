@@ -51,6 +51,7 @@ class _Rate:
     eps: float = 0.0
     eps_inside_sqrt: bool = False
     bias_correction: Scalar | None = None
+    window_steps: float = 0.0
 
     def denominator(self) -> Tensor:
         return rmsprop_denominator(
@@ -101,6 +102,9 @@ class LayerSummary:
         eps_bound: share of elements where ε outweighs the root (√q < ε, or q < ε when ε stands
             inside). Near 1, the optimizer is SGD with rate η / ε (η / √ε). 0 for SGD.
         log10_histogram: counts of log10(rate).
+        window_steps: 1 / (1 − α), the steps that the average of squared gradients remembers (β₂ in
+            Adam takes the place of α). Infinite for Adagrad and α = 1, which forget nothing; 0 for
+            SGD, which remembers nothing.
     """
 
     p05: float
@@ -108,6 +112,7 @@ class LayerSummary:
     p95: float
     eps_bound: float
     log10_histogram: Log10Histogram
+    window_steps: float
 
 
 def effective_learning_rates(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -256,16 +261,18 @@ def _rate(
     mean = None
     if isinstance(optimizer, Adam):
         square = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-        correction = bias_correction_at(state["step"], group["betas"][1])
+        decay = group["betas"][1]
+        correction = bias_correction_at(state["step"], decay)
     elif isinstance(optimizer, Adagrad | TorchAdagrad):
-        square = state["sum"]
+        square, decay = state["sum"], 1.0
         lr = float(decayed_learning_rate(lr, group["lr_decay"], state["step"]))
     else:
-        square = state["square_avg"]
+        square, decay = state["square_avg"], group["alpha"]
         mean = state.get("grad_avg") if group["centered"] else None
         if group.get("bias_correction", False):
-            correction = bias_correction_at(state["step"], group["alpha"])
-    return _Rate(lr, square, mean, eps, eps_inside_sqrt, correction)
+            correction = bias_correction_at(state["step"], decay)
+    window_steps = 1 / (1 - decay) if decay < 1 else math.inf
+    return _Rate(lr, square, mean, eps, eps_inside_sqrt, correction, window_steps)
 
 
 def _summary(rate: _Rate, num_bins: int) -> LayerSummary:
@@ -297,6 +304,7 @@ def _summary(rate: _Rate, num_bins: int) -> LayerSummary:
             bin_edges=tuple(edges.tolist()),
             counts=tuple(counts.view(num_bins, -1).sum(1).tolist()),
         ),
+        window_steps=rate.window_steps,
     )
 
 

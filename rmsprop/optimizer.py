@@ -72,6 +72,10 @@ class RMSprop(ElementwiseOptimizer):
     average with α near 1 stops moving; keep such parameters in float32 and compute under autocast.
     A buffer missing because ``momentum`` or ``centered`` was switched on later starts at 0.
 
+    Gradients that are not finite are not looked for: see :func:`rmsprop.rule.rmsprop_step` for what
+    they do to their elements, and ``torch.amp.GradScaler`` or ``clip_grad_norm_(...,
+    error_if_nonfinite=True)`` for guards.
+
     Raises:
         ValueError: a hyperparameter out of range, or settings that exclude each other.
         RuntimeError: sparse gradients; contradictory choice of implementation.

@@ -78,6 +78,10 @@ def rmsprop_step(
     With ``nesterov`` the last line of a momentum step uses ``g / d + μ b`` (or ``η g / d + μ b``)
     in place of ``b``.
 
+    Elements never touch one another, so what a gradient that is not finite does, it does to its own
+    element, for good: NaN or ±∞ makes θ NaN; and where g² overflows (|g| > 1.8e19 in float32),
+    ``square_avg`` is ∞ from then on, and gradients no longer move θ.
+
     Args:
         param: θ, any shape, real floating-point dtype.
         grad: the gradient of the loss, shape and dtype of ``param``; never written to.
@@ -152,6 +156,13 @@ def rmsprop_denominator(
     (Cauchy-Schwarz), but it rounds below zero when gradients are steady, and its root is then NaN.
     Hence the clamp, which every implementation we read lacks: PyTorch, TensorFlow, Keras, optax,
     timm. A NaN that comes from the gradients themselves passes through.
+
+    Args:
+        square_avg: average of squared gradients, any shape, real floating-point dtype.
+        grad_avg: average of gradients, same shape and dtype; None for the plain rule.
+        eps: ε ≥ 0.
+        eps_inside_sqrt: where ε stands, see above.
+        bias_correction: see :func:`bias_correction_at`; a number or a 0-d tensor.
 
     Returns:
         A new tensor of the shape and dtype of ``square_avg``.

@@ -153,6 +153,27 @@ def test_share_bound_by_epsilon_counts_roots_below_it(eps_inside_sqrt):
     assert effective_learning_rate_summaries(optimizer)["0.0"].eps_bound == 0.5
 
 
+@pytest.mark.parametrize(
+    ("optimizer_class", "options", "window_steps"),
+    [
+        (RMSprop, {"alpha": 0.95, "centered": True}, 20),
+        (RMSprop, {"alpha": 0.0}, 1),
+        (RMSprop, {"alpha": 1.0}, math.inf),
+        (torch.optim.RMSprop, {}, 100),
+        (torch.optim.Adam, {}, 1000),
+        (Adagrad, {}, math.inf),
+        (torch.optim.SGD, {}, 0),
+    ],
+)
+def test_summary_tells_how_many_steps_the_average_remembers(optimizer_class, options, window_steps):
+    theta = torch.zeros(3)
+    optimizer = optimizer_class([theta], **options)
+    theta.grad = torch.ones(3)
+    optimizer.step()
+    summary = effective_learning_rate_summaries(optimizer)["0.0"]
+    assert summary.window_steps == pytest.approx(window_steps)
+
+
 def test_summary_of_equal_rates_is_that_rate():
     theta = torch.zeros(5)
     summary = effective_learning_rate_summaries(torch.optim.SGD([theta], lr=0.1))["0.0"]
