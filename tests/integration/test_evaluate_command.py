@@ -1,0 +1,67 @@
+"""``dqn-evaluate`` from the command line, on a run in its default directory."""
+
+import json
+import sys
+
+import pytest
+from tiny_runs import CARTPOLE, read_lines
+
+from dqn import evaluate, train
+
+
+def command(program, *arguments, monkeypatch):
+    """A console script's function in this process; its exit status."""
+    monkeypatch.setattr("sys.argv", [program.__name__, *arguments])
+    try:
+        program.main()
+    except SystemExit as status:
+        return status.code or 0
+    return 0
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    """A tiny run where ``dqn-train`` puts it: the path holds an equals sign."""
+    monkeypatch.chdir(tmp_path)
+    assert command(train, *CARTPOLE, monkeypatch=monkeypatch) == 0
+    return "runs/cartpole/cartpole/rmsprop_deepmind/seed=1"
+
+
+def test_the_path_that_training_prints_can_be_pasted(run_dir, tmp_path, monkeypatch, capsys):
+    arguments = (f"run_dir={run_dir}", "num_games=3", "epsilon=0.0", "video=false")
+    assert command(evaluate, *arguments, monkeypatch=monkeypatch) == 0
+    [line] = read_lines(tmp_path / run_dir / "evaluate/evaluations.jsonl")
+    assert line["step"] >= 400
+    assert len(line["returns"]) == 3
+    # CartPole pays 1 a step, so a game's return is its length.
+    assert line["returns"] == line["lengths"]
+    assert "over 3 games" in capsys.readouterr().out
+
+
+def test_the_same_seed_plays_the_same_games_and_another_does_not(run_dir, tmp_path, monkeypatch):
+    for seed in (1, 1, 2):
+        arguments = (f"run_dir={run_dir}", "num_games=5", "epsilon=0.5", f"seed={seed}")
+        assert command(evaluate, *arguments, "video=false", monkeypatch=monkeypatch) == 0
+    first, again, other = read_lines(tmp_path / run_dir / "evaluate/evaluations.jsonl")
+    assert json.dumps(first) == json.dumps(again)
+    assert first["returns"] != other["returns"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "run_dir"),
+        (("run_dir=nowhere",), "run_dir=nowhere"),
+        (("run_dir=nowhere", "num_games=0"), "num_games=0"),
+        (("run_dir=nowhere", "num_game=3"), "num_games"),
+        (("run_dir=nowhere", "epsilon=2"), "epsilon=2"),
+        (("run_dir=nowhere", "device=tpu"), "device=tpu"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command(evaluate, *arguments, monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    print(error, file=sys.stderr)
+    assert error.count("\n") == 1
+    assert named in error
