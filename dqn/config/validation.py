@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dqn.config.errors import ConfigError, nearest
 from dqn.config.files import flatten, load_config
-from dqn.config.schema import EvaluateConfig, TrainConfig
+from dqn.config.schema import EnvConfig, EvaluateConfig, TrainConfig
 
 
 class Range(NamedTuple):
@@ -100,6 +101,7 @@ TYPES: Mapping[object, str] = {
     str: "text",
     str | None: "text or null",
     list[int]: "a list of whole numbers",
+    list[float]: "a list of numbers",
 }
 
 # Instantiating runs code, and a configuration may come from a stranger: nothing else is looked up.
@@ -161,6 +163,8 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, schema, flatten(raw))) from error
     flat = flatten(raw)
+    if typed.run_dir == "":
+        raise ConfigError("run_dir=: must be a directory; run_dir=. is this one")
     for key, allowed_range in RANGES.items():
         value = flat.get(key)
         if value is not None and (not _is_number(value) or value not in allowed_range):
@@ -215,11 +219,16 @@ def _validate_relations(config: TrainConfig) -> None:
             "must be a multiple of agent.agent_steps_per_update="
             f"{agent.agent_steps_per_update}"
         )
-    if agent.warmup_agent_steps < agent.batch_size:
-        raise ConfigError(
-            f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
-            f"agent.batch_size={agent.batch_size}"
-        )
+    # The second decision of an environment completes its first transition.
+    for key, at_least in (
+        ("agent.batch_size", agent.batch_size),
+        ("env.num_envs", config.env.num_envs),
+    ):
+        if agent.warmup_agent_steps < at_least:
+            raise ConfigError(
+                f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
+                f"{key}={at_least}"
+            )
     if agent.warmup_agent_steps > config.replay.capacity:
         raise ConfigError(
             f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at most "
@@ -227,13 +236,25 @@ def _validate_relations(config: TrainConfig) -> None:
         )
     if config.env.kind == "atari" and config.env.protocol is None:
         raise ConfigError("env.protocol=null: an Atari game needs one, such as nature or machado")
-    if config.env.kind == "control" and config.env.id is None:
-        raise ConfigError("env.id=null: must be a Gymnasium id such as CartPole-v1")
+    if config.env.kind == "control":
+        _validate_control_task(config.env)
     if (config.env.kind == "control") != (config.network.torso == "mlp"):
         fitting = "mlp" if config.env.kind == "control" else "nature_cnn or nips_cnn"
         raise ConfigError(
             f"network.torso={config.network.torso}: must be {fitting} for the observations of "
             f"env.game={config.env.game}"
+        )
+
+
+def _validate_control_task(env: EnvConfig) -> None:
+    """``env.game`` only names the run of a control task: it must not name another."""
+    if env.id is None:
+        raise ConfigError("env.id=null: must be a Gymnasium id such as CartPole-v1")
+    task = re.sub(r"^.*/|-v\d+$", "", env.id)
+    if env.game.replace("_", "").lower() != task.replace("_", "").lower():
+        raise ConfigError(
+            f"env.game={env.game}: must be the name of env.id={env.id}, as mountain_car is of "
+            "MountainCar-v0; games of Atari need env=atari"
         )
 
 
@@ -259,7 +280,7 @@ def _is_number(value: object) -> bool:
 
 
 def _one_line(error: OmegaConfBaseException, schema: type, flat: Mapping[str, object]) -> str:
-    key = str(error.full_key or "")
+    key = re.sub(r"\[\d+\]$", "", str(error.full_key or ""))  # of a list, whose element is wrong
     parent, _, name = key.rpartition(".")
     siblings = _field_types(schema, parent)
     if name and name not in siblings:

@@ -60,6 +60,10 @@ REFUSED_VALUES = {
     "agent.error_bound=none": ["agent.error_bound=none", "a number or null"],
     "agent.loss_reduction=average": ["agent.loss_reduction=average", "sum, mean"],
     "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
+    "agent.warmup_agent_steps=100 env.num_envs=128": [
+        "agent.warmup_agent_steps=100",
+        "at least env.num_envs=128",
+    ],
     "agent.warmup_agent_steps=300000": [
         "agent.warmup_agent_steps=300000",
         "at most replay.capacity=200000",
@@ -99,7 +103,16 @@ REFUSED_VALUES = {
     "optimizer=adam optimizer.betas=[0.9]": ["optimizer.betas=[0.9]", "2 numbers"],
     "experiment=cartpole network.torso=nature_cnn": ["network.torso=nature_cnn", "mlp"],
     "experiment=cartpole env.id=null": ["env.id=null", "CartPole-v1"],
+    "experiment=cartpole env.game=breakout": [
+        "env.game=breakout",
+        "the name of env.id=CartPole-v1",
+        "env=atari",
+    ],
+    "experiment=cartpole env.id=Acrobot-v1": ["env.game=cartpole", "env.id=Acrobot-v1"],
     "experiment=cartpole network.hidden_sizes=8": ["network.hidden_sizes=8", "a list of whole"],
+    "experiment=cartpole network.hidden_sizes=[8,a]": ["hidden_sizes=[8, 'a']", "a list of whole"],
+    "experiment=cartpole network.input_scale=[a]": ["input_scale=['a']", "a list of numbers"],
+    "run_dir=''": ["run_dir=", "run_dir=. is this one"],
 }
 
 # These are refused by Hydra, or only as the run is built.
@@ -117,7 +130,10 @@ REFUSED_COMMANDS = {
     "env.protocol=natur": ["env.protocol='natur'", "did you mean 'nature'", "machado"],
     "replay.capacity=1e12": ["replay.capacity=1000000000000", "GB", "at most"],
     "optimizer=sgd optimizer.nesterov=true": ["torch.optim.SGD", "momentum"],
-    "experiment=cartpole env.id=CartPol-v1": ["env.id='CartPol-v1'", "did you mean 'CartPole-v1'"],
+    "experiment=cartpole env.id=CartPol-v1 env.game=cartpol": [
+        "env.id='CartPol-v1'",
+        "did you mean 'CartPole-v1'",
+    ],
     "experiment=cartpole network.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
 }
 
