@@ -212,9 +212,8 @@ class Trainer:
         return next_time_step
 
     def _learn(self, *, log: bool) -> None:
+        self._set_learning_rates()
         num_due = self._plan.updates_due(self.agent_steps) - self.agent.num_updates
-        if num_due > 0:
-            self._set_learning_rates()
         for index in range(num_due):
             is_measured = log and index == num_due - 1
             before = self._parameters() if is_measured else {}

@@ -114,7 +114,15 @@ class SilentProgress:
 class Run:
     """A trainer and everything around it."""
 
-    def __init__(self, games, plan=PLAN, *, returns=(), stop_when=lambda run: False):
+    def __init__(
+        self,
+        games,
+        plan=PLAN,
+        *,
+        returns=(),
+        stop_when=lambda run: False,
+        learning_rate_factor=lambda agent_steps: 1.0,
+    ):
         self.tape = []
         self.environment = TapedEnvironment(games, self.tape)
         self.agent = TapedAgent(self.tape)
@@ -127,7 +135,7 @@ class Run:
             agent=self.agent,
             replay=self.replay,
             behaviour_epsilon=lambda agent_steps: agent_steps / 1000,
-            learning_rate_factor=lambda agent_steps: 1.0,
+            learning_rate_factor=learning_rate_factor,
             plan=plan,
             evaluate=self.evaluate,
             diagnose=None,
@@ -283,6 +291,19 @@ def test_without_an_update_there_is_no_loss_to_log():
     run.trainer.run()
     assert run.telemetry.with_tag("train/loss") == []
     assert run.telemetry.with_tag("train/epsilon") == [(2, 0.002), (4, 0.004)]
+
+
+def test_logged_learning_rate_is_the_scheduled_one_before_the_first_update_too():
+    run = Run(
+        [[Game(10, 0.0)]],
+        plan(total_agent_steps=4, log_period_agent_steps=2),
+        learning_rate_factor=lambda agent_steps: 4.0,
+    )
+    initial = run.agent.optimizer.param_groups[0]["lr"]
+    run.trainer.run()
+    assert run.agent.num_updates == 0
+    logged = run.telemetry.with_tag("train/learning_rate")
+    assert logged == [(2, 4 * initial), (4, 4 * initial)]
 
 
 def test_stop_saves_and_is_not_finished():
