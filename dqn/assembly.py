@@ -253,7 +253,8 @@ def evaluate_agent(
     """Play the configured evaluation games, always from the same starts for the same seed."""
     num_games = config.evaluation.num_games
     # The largest number of environments that shares the games out evenly.
-    num_envs = max(n for n in range(1, config.evaluation.max_num_envs + 1) if num_games % n == 0)
+    max_num_envs = min(config.evaluation.max_num_envs, num_games)
+    num_envs = max(n for n in range(1, max_num_envs + 1) if num_games % n == 0)
     environment = build_environment(
         config.env, num_envs=num_envs, seed=seeds.evaluation_environment, training=False
     )

@@ -55,7 +55,7 @@ def save(directory: Path, agent_steps: int, state: dict[str, object]) -> Path:
         OSError: when it cannot be written; what was there before is untouched.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    final = directory / f"{PREFIX}{agent_steps:012d}"
+    final = path_at(directory, agent_steps)
     temporary = directory / f"{TEMPORARY_PREFIX}{final.name}-{os.getpid()}"
     for unfinished in directory.glob(f"{TEMPORARY_PREFIX}*"):  # A killed process left it.
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -77,6 +77,11 @@ def save(directory: Path, agent_steps: int, state: dict[str, object]) -> Path:
     for old in available(directory)[:-NUM_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def path_at(directory: Path, agent_steps: int) -> Path:
+    """Where the checkpoint of ``agent_steps`` is, or would be."""
+    return directory / f"{PREFIX}{agent_steps:012d}"
 
 
 def available(directory: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
 from dqn.memory import keep_freed_memory
-from dqn.running import CONFIG_FILE
+from dqn.running import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE
@@ -25,17 +25,26 @@ def reevaluate(config: EvaluateConfig) -> float:
         Mean return.
 
     Raises:
-        ConfigError: no run, or no readable checkpoint, at ``config.run_dir``.
+        ConfigError: no run, or no readable checkpoint, at ``config.run_dir``; or
+            ``config.out_dir`` cannot be written.
         SystemExit: stopped by a signal.
     """
     run_dir, out_dir = Path(config.run_dir), Path(config.out_dir)
-    if not (run_dir / CONFIG_FILE).exists():
+    if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
     keep_freed_memory()
     torch.set_num_threads(config.num_threads)
     agent, agent_steps = _load_agent(run_dir, run_config)
+    try:  # Now: thirty games later it would be too late to say that nothing can be written.
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable_directory("out_dir", out_dir, error) from error
     seeds = derive_seeds(config.seed)
+    seeds = seeds._replace(
+        evaluation_environment=seeds.reevaluation_environment,
+        evaluation_exploration=seeds.reevaluation_exploration,
+    )
     with StopRequest() as stop:
         evaluation = assembly.evaluate_agent(
             run_config, agent, seeds=seeds, should_stop=stop.is_set
@@ -54,7 +63,6 @@ def reevaluate(config: EvaluateConfig) -> float:
         "returns": evaluation.returns,
         "lengths": evaluation.lengths,
     }
-    out_dir.mkdir(parents=True, exist_ok=True)
     with (out_dir / EVALUATIONS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(

@@ -48,7 +48,8 @@ def train(config: TrainConfig, *, label: str) -> float:
 
     Raises:
         ConfigError: bad input; nothing was overwritten.
-        SystemExit: stopped by a signal, with 128 + its number, after a checkpoint was saved.
+        SystemExit: stopped by a signal, with 128 + its number after a checkpoint was saved, with 1
+            where none could be.
     """
     run_dir = Path(config.run_dir)
     assembly.check_environment(config.env)
@@ -105,13 +106,17 @@ def train(config: TrainConfig, *, label: str) -> float:
             else:
                 trainer.load_state_dict(state)
             if trainer.is_finished:
+                more = "" if trainer.is_solved else "raise total_agent_steps to go on, or "
                 progress.note(
-                    f"already finished at {agent_steps:,} steps in {run_dir}; raise "
-                    "total_agent_steps to go on, or overwrite=true to start anew"
+                    f"already finished at {agent_steps:,} steps in {run_dir}; "
+                    f"{more}overwrite=true to start anew"
                 )
             elif trainer.run():
                 _record_video(run_dir, config, trainer, progress, seeds)
                 progress.note(f"finished {trainer.agent_steps:,} steps; results in {run_dir}")
+            elif not _is_saved(run_dir, trainer):
+                progress.note(f"stopped at {trainer.agent_steps:,} steps, which are not saved")
+                sys.exit(1)
             else:
                 progress.note(
                     f"stopped at {trainer.agent_steps:,} steps, saved in {run_dir}; "
@@ -151,6 +156,11 @@ def _save(run_dir: Path, trainer: Trainer, telemetry: Telemetry) -> None:
         print(f"warning: no checkpoint was written, training goes on: {error}", file=sys.stderr)
 
 
+def _is_saved(run_dir: Path, trainer: Trainer) -> bool:
+    directory = assembly.checkpoint_directory(run_dir)
+    return checkpoint.path_at(directory, trainer.agent_steps) in checkpoint.available(directory)
+
+
 def _newest_state(run_dir: Path) -> TrainerState | None:
     """The newest checkpoint that can be read, with a warning for each that cannot.
 
@@ -176,13 +186,31 @@ def _newest_state(run_dir: Path) -> TrainerState | None:
     return None
 
 
+def holds_run(run_dir: Path) -> bool:
+    """Whether ``dqn-train`` has written to this directory.
+
+    Raises:
+        ConfigError: the path cannot even be looked up.
+    """
+    try:
+        return (run_dir / CONFIG_FILE).exists()
+    except OSError as error:
+        raise unusable_directory("run_dir", run_dir, error) from error
+
+
+def unusable_directory(key: str, directory: Path, error: OSError) -> ConfigError:
+    """What to answer where the system refuses a directory."""
+    return ConfigError(
+        f"{key}={directory}: must be a directory that can be written ({error.strerror})"
+    )
+
+
 def _refuse_other_run(run_dir: Path, config: TrainConfig) -> None:
     """A directory continues the run it holds; a changed configuration is another run."""
-    path = run_dir / CONFIG_FILE
-    if not path.exists():
+    if not holds_run(run_dir):
         return
     try:
-        saved = flatten(load_config(path))
+        saved = flatten(load_config(run_dir / CONFIG_FILE))
     except ConfigError as error:
         raise ConfigError(
             f"run_dir={run_dir}: {error}; give another run_dir= or overwrite=true"
@@ -207,14 +235,12 @@ def _write_config(run_dir: Path, config: TrainConfig) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, run_dir / CONFIG_FILE)
     except OSError as error:
-        raise ConfigError(
-            f"run_dir={run_dir}: must be a directory that can be written ({error.strerror})"
-        ) from error
+        raise unusable_directory("run_dir", run_dir, error) from error
 
 
 def _remove_run(run_dir: Path) -> None:
     """Remove what a run writes and nothing else that may lie in its directory."""
-    if (run_dir / CONFIG_FILE).exists():
+    if holds_run(run_dir):
         for name in ("checkpoints", "videos"):
             shutil.rmtree(run_dir / name, ignore_errors=True)
         names = [CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE]

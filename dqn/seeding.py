@@ -8,7 +8,11 @@ import torch
 
 
 class Seeds(NamedTuple):
-    """Seeds of a run's generators, each below 2**31 (what ALE accepts)."""
+    """Seeds of a run's generators, each below 2**31 (what ALE accepts).
+
+    Later evaluations draw from seeds of their own: a run that was stopped at its best evaluation
+    would meet again the very games it was chosen by.
+    """
 
     network: int
     exploration: int
@@ -16,6 +20,8 @@ class Seeds(NamedTuple):
     environment: int
     evaluation_environment: int
     evaluation_exploration: int
+    reevaluation_environment: int
+    reevaluation_exploration: int
 
 
 def derive_seeds(seed: int) -> Seeds:

@@ -47,6 +47,17 @@ def test_the_same_seed_plays_the_same_games_and_another_does_not(run_dir, tmp_pa
     assert first["returns"] != other["returns"]
 
 
+def test_other_games_are_played_than_training_was_evaluated_on(run_dir, tmp_path, monkeypatch):
+    """The default seeds of both commands are equal: the games must not be, nor the bias of a stop
+    at the best evaluation."""
+    arguments = (f"run_dir={run_dir}", "num_games=4", "max_num_envs=2", "video=false")
+    assert command(evaluate, *arguments, monkeypatch=monkeypatch) == 0
+    trained = read_lines(tmp_path / run_dir / "evaluations.jsonl")[-1]
+    [line] = read_lines(tmp_path / run_dir / "evaluate/evaluations.jsonl")
+    assert line["step"] == trained["step"]
+    assert line["returns"] != trained["returns"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -56,12 +67,25 @@ def test_the_same_seed_plays_the_same_games_and_another_does_not(run_dir, tmp_pa
         (("run_dir=nowhere", "num_game=3"), "num_games"),
         (("run_dir=nowhere", "epsilon=2"), "epsilon=2"),
         (("run_dir=nowhere", "device=tpu"), "device=tpu"),
+        (("run_dir=file",), "run_dir=file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, named, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert command(evaluate, *arguments, monkeypatch=monkeypatch) == 2
     error = capsys.readouterr().err
     print(error, file=sys.stderr)
     assert error.count("\n") == 1
     assert named in error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is made"
+
+
+def test_where_nothing_can_be_written_no_game_is_played(run_dir, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    capsys.readouterr()
+    arguments = (f"run_dir={run_dir}", "out_dir=file/out")
+    assert command(evaluate, *arguments, monkeypatch=monkeypatch) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dqn-evaluate: out_dir=file/out: must be a directory")
+    assert captured.out == ""

@@ -230,6 +230,38 @@ def test_failing_checkpoints_do_not_stop_training(tmp_path, monkeypatch, capsys)
     assert crossed(evaluated_steps(tmp_path), 200) == [200, 400]
 
 
+def test_stop_that_could_not_save_says_so(tmp_path, interrupt_after, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    interrupt_after(7)
+    with pytest.raises(SystemExit) as stop:
+        running.train(tiny_config(tmp_path), label=LABEL)
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert "which are not saved" in error
+    assert "the same command goes on" not in error
+
+
+def test_solved_run_does_not_promise_that_more_steps_would_go_on(tmp_path, capsys):
+    config = tiny_config(tmp_path, "evaluation.stop_at_return_mean=0")
+    running.train(config, label=LABEL)
+    capsys.readouterr()
+    running.train(config, label=LABEL)
+    error = capsys.readouterr().err
+    assert "already finished" in error
+    assert "total_agent_steps" not in error
+
+
+def test_path_that_the_system_refuses_is_bad_input(tmp_path):
+    for overwrite in ("true", "false"):
+        with pytest.raises(ConfigError, match=r"run_dir=.*: must be a directory"):
+            running.train(
+                tiny_config(tmp_path / ("x" * 300), f"overwrite={overwrite}"), label=LABEL
+            )
+
+
 def contents(directory):
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
@@ -264,7 +296,7 @@ def test_overwrite_starts_anew_and_spares_what_no_run_wrote(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "override", ["env.id=NoSuchTask-v1", "replay.capacity=1e14", "+optimizer.dampening=0.5"]
+    "override", ["env.id=Cart_Pole-v1", "replay.capacity=1e14", "+optimizer.dampening=0.5"]
 )
 def test_refused_overwrite_spares_the_run(tmp_path, override):
     running.train(tiny_config(tmp_path), label=LABEL)
