@@ -39,9 +39,10 @@ class Batch:
         """The batch in parts that foreach and fused operations can take at once."""
         parts: dict[tuple[torch.device, torch.dtype], Batch] = {}
         for index, param in enumerate(self.params):
-            part = parts.setdefault(
-                (param.device, param.dtype), Batch(states={name: [] for name in self.states})
-            )
+            key = (param.device, param.dtype)
+            if key not in parts:
+                parts[key] = Batch(states={name: [] for name in self.states})
+            part = parts[key]
             part.params.append(param)
             part.grads.append(self.grads[index])
             part.steps.append(self.steps[index])

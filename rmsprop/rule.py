@@ -175,10 +175,14 @@ def rmsprop_denominator(
     """
     variance = square_avg
     if grad_avg is not None:
-        variance = square_avg.addcmul(grad_avg, grad_avg, value=-1).clamp_min(0)
+        variance = square_avg.addcmul(grad_avg, grad_avg, value=-1).clamp_min_(0)
     if bias_correction is not None:
         variance = variance / bias_correction
-    return variance.add(eps).sqrt() if eps_inside_sqrt else variance.sqrt().add(eps)
+    # In place where it can be: a temporary of a layer's size costs as much as the arithmetic.
+    if eps_inside_sqrt:
+        return variance.add(eps).sqrt_()
+    root = variance.sqrt() if variance is square_avg else variance.sqrt_()
+    return root.add(eps) if root.requires_grad else root.add_(eps)  # Autograd needs the root.
 
 
 def bias_correction_at(step: Tensor, alpha: float) -> Scalar:

@@ -106,14 +106,16 @@ struct Tensors {
   T* momentum_buffer;
 };
 
-constexpr int64_t kStrip = 64;       // Elements between two rounds of prefetching.
-constexpr int64_t kPrefetch = 1024;  // How many elements ahead: worth 20 % of the time.
+constexpr int64_t kStrip = 64;  // Elements between two rounds of prefetching.
+// How many elements ahead. On a Xeon with AVX-512 beside busy neighbours, medians of 121 interleaved
+// steps of the Nature network: 9 % faster than 1024 elements ahead and for writing, and than none.
+constexpr int64_t kPrefetch = 256;
 
-template <bool for_writing, typename T>
+template <typename T>
 inline void prefetch_strip(const T* pointer) {
   const char* line = reinterpret_cast<const char*>(pointer + kPrefetch);
   for (int64_t byte = 0; byte < kStrip * int64_t(sizeof(T)); byte += 64)
-    __builtin_prefetch(line + byte, for_writing);
+    __builtin_prefetch(line + byte);
 }
 
 template <bool centered, bool momentum, bool nesterov, bool eps_inside_sqrt, bool coupled,
@@ -167,11 +169,11 @@ template <bool centered, bool momentum, bool nesterov, bool eps_inside_sqrt, boo
           bool corrected, typename T>
 void step_range(const Tensors<T>& t, int64_t begin, int64_t end, const Rule<T>& rule) {
   for (int64_t strip = begin; strip < end; strip += kStrip) {
-    prefetch_strip<false>(t.grad + strip);
-    prefetch_strip<true>(t.param + strip);
-    prefetch_strip<true>(t.square_avg + strip);
-    if constexpr (centered) prefetch_strip<true>(t.grad_avg + strip);
-    if constexpr (momentum) prefetch_strip<true>(t.momentum_buffer + strip);
+    prefetch_strip(t.grad + strip);
+    prefetch_strip(t.param + strip);
+    prefetch_strip(t.square_avg + strip);
+    if constexpr (centered) prefetch_strip(t.grad_avg + strip);
+    if constexpr (momentum) prefetch_strip(t.momentum_buffer + strip);
     step_strip<centered, momentum, nesterov, eps_inside_sqrt, coupled, corrected>(
         t, strip, std::min(strip + kStrip, end), rule);
   }
