@@ -6,26 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.trajectories import can_fuse
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop
 from rmsprop.foreach import rmsprop_foreach
 from rmsprop.fused import _compiled
-from rmsprop.native import load_library
 from rmsprop.rule import RMSpropHyperparameters
 
 NUM_STEPS = 7
 SLOW = {"fused": False, "foreach": False}
 # PyTorch's compiler uses functions that PyTorch deprecates.
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-
-def can_fuse() -> bool:
-    try:
-        load_library("float")
-    except OSError:
-        return False
-    return True
 
 
 needs_compiler = pytest.mark.skipif(not can_fuse(), reason="no C++ compiler on this machine")

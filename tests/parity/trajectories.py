@@ -6,6 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from rmsprop.native import load_library
+
+
+def can_fuse() -> bool:
+    """Whether the fused step can be had on the CPU of this machine."""
+    try:
+        load_library("float")
+    except OSError:
+        return False
+    return True
+
 
 def run(
     make_optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],

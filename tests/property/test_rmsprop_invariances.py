@@ -7,25 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.trajectories import can_fuse
 from property.test_rmsprop_identities import options
 
 from rmsprop import Adagrad, RMSprop
-from rmsprop.native import load_library
 
+PATHS = {"for-loop": {"fused": False, "foreach": False}, "foreach": {"foreach": True}}
+if can_fuse():
+    PATHS["fused"] = {"fused": True}
 
-def _can_fuse() -> bool:
-    try:
-        load_library("float")
-    except OSError:
-        return False
-    return True
-
-
-PATHS = [{"foreach": False, "fused": False}, {"foreach": True}]
-if _can_fuse():
-    PATHS.append({"fused": True})
-
-paths = pytest.mark.parametrize("path", PATHS, ids=lambda path: "-".join(path))
+paths = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.lists(st.integers(0, 70), min_size=1, max_size=4)
 NUM_STEPS = 4
