@@ -189,7 +189,40 @@ number = st.one_of(
 )
 
 
-@needs_compiler
+@st.composite
+def layouts(draw):
+    """A function from a seed to a tensor: some shape, its dimensions permuted, steps in between."""
+    shape = draw(st.lists(st.integers(0, 5), max_size=5))
+    order = draw(st.permutations(range(len(shape))))
+    stride = draw(st.sampled_from([1, 1, 2]))
+
+    def randn(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        tensor = torch.randn([n * stride for n in shape], generator=generator)
+        return tensor[tuple(slice(None, None, stride) for _ in shape)].permute(order)
+
+    return randn
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(deadline=None, max_examples=100)
+@given(randn=layouts(), contiguous=st.booleans(), options=st.sampled_from(OPTIONS))
+def test_every_layout_steps_as_in_the_for_loop(path, randn, contiguous, options):
+    params = [randn(0), randn(0)]
+    optimizers = RMSprop(params[:1], **options, **path), RMSprop(params[1:], **options, **SLOW)
+    for seed in (1, 2):
+        grad = randn(seed).contiguous() if contiguous else randn(seed)
+        for param, optimizer in zip(params, optimizers, strict=True):
+            param.grad = grad
+            optimizer.step()
+    actual, expected = (
+        [(param, optimizer.state[param])]
+        for param, optimizer in zip(params, optimizers, strict=True)
+    )
+    assert_close(actual, expected, tolerance(torch.float32))
+
+
+@pytest.mark.parametrize("path", PATHS)
 @settings(deadline=None, max_examples=200)
 @given(
     theta=st.lists(number, min_size=9, max_size=9),
@@ -197,18 +230,18 @@ number = st.one_of(
     options=st.sampled_from(OPTIONS),
     eps=st.sampled_from([0.0, 1e-30, 1e-8, 1.0]),
 )
-def test_fused_step_repeats_the_for_loop_at_extreme_magnitudes(theta, grads, options, eps):
+def test_extreme_magnitudes_step_as_in_the_for_loop(path, theta, grads, options, eps):
     options = options | {"eps": eps}
     params = [torch.tensor(theta) for _ in range(2)]
-    optimizers = RMSprop(params[:1], **options, fused=True), RMSprop(params[1:], **options, **SLOW)
+    optimizers = RMSprop(params[:1], **options, **path), RMSprop(params[1:], **options, **SLOW)
     for row in grads:
         for param, optimizer in zip(params, optimizers, strict=True):
             param.grad = torch.tensor(row)
             optimizer.step()
-    fused, slow = (optimizer.state[p] for p, optimizer in zip(params, optimizers, strict=True))
+    fast, slow = (optimizer.state[p] for p, optimizer in zip(params, optimizers, strict=True))
     torch.testing.assert_close(params[0], params[1], rtol=1e-5, atol=1e-37, equal_nan=True)
     for key, value in slow.items():
-        torch.testing.assert_close(fused[key], value, rtol=1e-5, atol=1e-37, equal_nan=True)
+        torch.testing.assert_close(fast[key], value, rtol=1e-5, atol=1e-37, equal_nan=True)
 
 
 @needs_compiler
