@@ -88,10 +88,11 @@ def why_not(params: TensorList, *others: TensorList) -> str | None:
     if dtype not in _CPP_TYPES:
         return f"it takes floating-point parameters, not {dtype}"
     for param, *mates in zip(params, *others, strict=True):
-        # Subclasses (DTensor, FakeTensor, ...) do not own plain memory, and inference tensors do
-        # not let autograd know of a write.
-        if type(param) not in (Tensor, torch.nn.Parameter) or param.is_inference():
+        # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
+        if type(param) not in (Tensor, torch.nn.Parameter):
             return f"it takes plain tensors, not {type(param).__name__}"
+        if param.is_inference():
+            return "inference tensors cannot let autograd know of a write"
         for mate in mates:
             # The C++ code sees addresses only: anything else here would be read as garbage.
             if type(mate) is not Tensor or mate.shape != param.shape or mate.is_inference():

@@ -326,7 +326,14 @@ def test_optimizer_prints_its_settings():
 
 
 def test_fused_is_refused_with_the_reason_where_it_cannot_be_had(monkeypatch):
+    class Subclass(torch.nn.Parameter):
+        pass
+
+    with torch.inference_mode():
+        inference = torch.ones(1)
     for param, reason in [
+        (Subclass(torch.ones(1)), "plain tensors, not Subclass"),
+        (inference, "inference tensors cannot"),
         (torch.ones(1, dtype=torch.float8_e4m3fn), "floating-point parameters, not torch.float8"),
         (torch.ones(1, device="meta"), "not on meta"),
     ]:
