@@ -72,7 +72,11 @@ from typing import TypedDict
 
 
 class RMSpropOptions(TypedDict, total=False):
-    """Keyword arguments of :class:`rmsprop.RMSprop` that a dialect fixes."""
+    """Keyword arguments of :class:`rmsprop.RMSprop` that a dialect fixes, explained there.
+
+    >>> dialects["keras"] | RMSpropOptions(lr=3e-4) == {**dialects["keras"], "lr": 3e-4}
+    True
+    """
 
     lr: float
     alpha: float

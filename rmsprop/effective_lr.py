@@ -84,6 +84,9 @@ class Log10Histogram:
         bin_edges: ``num_bins + 1`` ascending edges.
         counts: ``num_bins`` counts; they add up to the number of elements with a finite, positive
             rate.
+
+    >>> Log10Histogram(bin_edges=(-4.0, -3.0, -2.0), counts=(1, 3))  # one rate in [1e-4, 1e-3)
+    Log10Histogram(bin_edges=(-4.0, -3.0, -2.0), counts=(1, 3))
     """
 
     bin_edges: tuple[float, ...]
@@ -105,6 +108,13 @@ class LayerSummary:
         window_steps: 1 / (1 − α), the steps that the average of squared gradients remembers (β₂ in
             Adam takes the place of α). Infinite for Adagrad and α = 1, which forget nothing; 0 for
             SGD, which remembers nothing.
+
+    >>> optimizer = RMSprop([("theta", torch.zeros(4))], lr=1e-2, alpha=0.95)
+    >>> optimizer.param_groups[0]["params"][0].grad = torch.ones(4)
+    >>> optimizer.step()
+    >>> summary = effective_learning_rate_summaries(optimizer)["theta"]
+    >>> round(summary.window_steps), round(summary.p50, 4)  # 0.01 / sqrt(0.05)
+    (20, 0.0447)
     """
 
     p05: float
@@ -158,6 +168,14 @@ def effective_learning_rate_summaries(
     Args:
         optimizer: as for :func:`effective_learning_rates`.
         num_bins: bins of the histogram, a divisor of 4096.
+
+    Returns:
+        Parameter name -> summary, named and left out as in :func:`effective_learning_rates`. The
+        parts of a complex parameter count as elements.
+
+    Raises:
+        TypeError: for another optimizer.
+        ValueError: if ``num_bins`` does not divide 4096.
 
     >>> theta = torch.nn.Parameter(torch.zeros(1000))
     >>> optimizer = RMSprop([("theta", theta)], lr=1e-2, alpha=0.0, eps=1e-8)
