@@ -105,6 +105,7 @@ def train(config: TrainConfig, *, label: str) -> float:
                 telemetry.write_layout([name for name, _ in agent.network.named_parameters()])
             else:
                 trainer.load_state_dict(state)
+                del state  # Its replay is as large as the trainer's.
             if trainer.is_finished:
                 more = "" if trainer.is_solved else "raise total_agent_steps to go on, or "
                 progress.note(

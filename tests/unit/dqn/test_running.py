@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import signal
+import weakref
 
 import pytest
 import torch
@@ -252,6 +253,26 @@ def test_solved_run_does_not_promise_that_more_steps_would_go_on(tmp_path, capsy
     error = capsys.readouterr().err
     assert "already finished" in error
     assert "total_agent_steps" not in error
+
+
+def test_resumed_run_does_not_hold_a_second_replay(tmp_path, monkeypatch):
+    running.train(tiny_config(tmp_path), label=LABEL)
+    load, run = checkpoint.load, running.Trainer.run
+    loaded_frames, alive_while_training = [], []
+
+    def load_observed(path):
+        state = load(path)
+        loaded_frames.append(weakref.ref(state["replay"]["frames"]))
+        return state
+
+    def run_observed(trainer):
+        alive_while_training.append(loaded_frames[0]() is not None)
+        return run(trainer)
+
+    monkeypatch.setattr(checkpoint, "load", load_observed)
+    monkeypatch.setattr(running.Trainer, "run", run_observed)
+    running.train(tiny_config(tmp_path, "total_agent_steps=500"), label=LABEL)
+    assert alive_while_training == [False]
 
 
 def test_path_that_the_system_refuses_is_bad_input(tmp_path):
