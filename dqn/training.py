@@ -63,6 +63,10 @@ class TrainingPlan:
         """
         return max(0, agent_steps - self.warmup_agent_steps) // self.agent_steps_per_update
 
+    def agent_steps_of_update(self, num_updates: int) -> int:
+        """Decisions after which the ``num_updates``-th update is due."""
+        return self.warmup_agent_steps + num_updates * self.agent_steps_per_update
+
 
 class TrainerState(TypedDict):
     """The loop's own share of a checkpoint."""
@@ -160,9 +164,8 @@ class Trainer:
             else:
                 previous_agent_steps = self.agent_steps
                 time_step = self._collect(time_step)
-                log = self._passed(self._plan.log_period_agent_steps, previous_agent_steps)
-                self._learn(log=log)
-                if log:
+                self._learn()
+                if self._passed(self._plan.log_period_agent_steps, previous_agent_steps):
                     self._log_interval()
         self._save(self)
         return False
@@ -211,9 +214,14 @@ class Trainer:
         self._progress.update(self.agent_steps, self._recent_returns)
         return next_time_step
 
-    def _learn(self, *, log: bool) -> None:
+    def _learn(self) -> None:
         self._set_learning_rates()
-        num_due = self._plan.updates_due(self.agent_steps) - self.agent.num_updates
+        plan, num_updates = self._plan, self.agent.num_updates
+        num_due = plan.updates_due(self.agent_steps) - num_updates
+        # By the steps at which updates are due: a turn that passes a log period may make none.
+        period = plan.log_period_agent_steps
+        begin, end = map(plan.agent_steps_of_update, (num_updates, num_updates + num_due))
+        log = end // period > begin // period
         for index in range(num_due):
             is_measured = log and index == num_due - 1
             before = self._parameters() if is_measured else {}

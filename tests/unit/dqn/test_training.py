@@ -306,6 +306,25 @@ def test_logged_learning_rate_is_the_scheduled_one_before_the_first_update_too()
     assert logged == [(2, 4 * initial), (4, 4 * initial)]
 
 
+@pytest.mark.parametrize("warmup_agent_steps", [4, 5, 6, 7])
+def test_layers_are_logged_once_a_period_wherever_updates_fall(warmup_agent_steps):
+    """One environment, an update every fourth decision: three turns of four make none."""
+    run = Run(
+        [[Game(1000, 0.0)]],
+        plan(
+            total_agent_steps=100,
+            warmup_agent_steps=warmup_agent_steps,
+            agent_steps_per_update=4,
+            log_period_agent_steps=20,
+            evaluation_period_agent_steps=100,
+        ),
+    )
+    run.trainer.run()
+    steps = [step for step, _ in run.telemetry.with_tag("train/grad_norm")]
+    assert [step // 20 for step in steps] in ([1, 2, 3, 4], [1, 2, 3, 4, 5])
+    assert all(step % 20 < 4 for step in steps)
+
+
 def test_stop_saves_and_is_not_finished():
     run = Run([[Game(5, 0.0)]], stop_when=lambda run: run.trainer.agent_steps == 7)
     assert not run.trainer.run()
