@@ -41,6 +41,15 @@ def test_second_signal_meets_the_handlers_that_stood_before():
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.fixture
+def interrupts_raise():
+    """Python's own handler: a test run that a shell started in the background ignores Ctrl-C."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("interrupts_raise")
 def test_second_interrupt_stops_at_once():
     def interrupt_twice():
         with StopRequest():
