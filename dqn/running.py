@@ -106,27 +106,43 @@ def train(config: TrainConfig, *, label: str) -> float:
             else:
                 trainer.load_state_dict(state)
                 del state  # Its replay is as large as the trainer's.
-            if trainer.is_finished:
-                more = "" if trainer.is_solved else "raise total_agent_steps to go on, or "
-                progress.note(
-                    f"already finished at {agent_steps:,} steps in {run_dir}; "
-                    f"{more}overwrite=true to start anew"
-                )
-            elif trainer.run():
-                _record_video(run_dir, config, trainer, progress, seeds)
-                progress.note(f"finished {trainer.agent_steps:,} steps; results in {run_dir}")
-            elif not _is_saved(run_dir, trainer):
-                progress.note(f"stopped at {trainer.agent_steps:,} steps, which are not saved")
-                sys.exit(1)
-            else:
-                progress.note(
-                    f"stopped at {trainer.agent_steps:,} steps, saved in {run_dir}; "
-                    "the same command goes on"
-                )
-                sys.exit(stop.exit_status)
+            _run_to_the_end(trainer, run_dir, config, seeds, progress, stop)
     finally:
         environment.close()
     return _last_return_mean(run_dir)
+
+
+def _run_to_the_end(
+    trainer: Trainer,
+    run_dir: Path,
+    config: TrainConfig,
+    seeds: Seeds,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Train what is left to train, and say how it ended.
+
+    Raises:
+        SystemExit: stopped, with 128 + the signal's number if a checkpoint was saved, else 1.
+    """
+    if trainer.is_finished:
+        more = "" if trainer.is_solved else "raise total_agent_steps to go on, or "
+        progress.note(
+            f"already finished at {trainer.agent_steps:,} steps in {run_dir}; "
+            f"{more}overwrite=true to start anew"
+        )
+    elif trainer.run():
+        _record_video(run_dir, config, trainer, progress, seeds)
+        progress.note(f"finished {trainer.agent_steps:,} steps; results in {run_dir}")
+    elif _is_saved(run_dir, trainer):
+        progress.note(
+            f"stopped at {trainer.agent_steps:,} steps, saved in {run_dir}; "
+            "the same command goes on"
+        )
+        sys.exit(stop.exit_status)
+    else:
+        progress.note(f"stopped at {trainer.agent_steps:,} steps, which are not saved")
+        sys.exit(1)
 
 
 def _record_video(
