@@ -202,26 +202,26 @@ def build_replay(
 def build_behaviour_epsilon(config: TrainConfig) -> Schedule:
     """ε from agent steps: ``begin`` through the warm-up, then a line to ``end``."""
     epsilon = config.agent.epsilon
-    if epsilon.decay_agent_steps == 0:
-        return ConstantSchedule(epsilon.end)
-    return LinearSchedule(
-        begin_value=epsilon.begin,
-        end_value=epsilon.end,
-        begin_agent_step=config.agent.warmup_agent_steps,
-        num_agent_steps=epsilon.decay_agent_steps,
-    )
+    return _line(config, epsilon.begin, epsilon.end, epsilon.decay_agent_steps)
 
 
 def build_learning_rate_factor(config: TrainConfig) -> Schedule:
     """What rates are multiplied by: ``begin_factor``, from the warm-up on a line to the end's."""
-    schedule = config.agent.learning_rate
-    if schedule.decay_agent_steps == 0:
-        return ConstantSchedule(schedule.end_factor)
+    factor = config.agent.learning_rate
+    return _line(config, factor.begin_factor, factor.end_factor, factor.decay_agent_steps)
+
+
+def _line(
+    config: TrainConfig, begin_value: float, end_value: float, decay_agent_steps: int
+) -> Schedule:
+    """A line that begins with the warm-up's end; without a length, its end from the start."""
+    if decay_agent_steps == 0:
+        return ConstantSchedule(end_value)
     return LinearSchedule(
-        begin_value=schedule.begin_factor,
-        end_value=schedule.end_factor,
+        begin_value=begin_value,
+        end_value=end_value,
         begin_agent_step=config.agent.warmup_agent_steps,
-        num_agent_steps=schedule.decay_agent_steps,
+        num_agent_steps=decay_agent_steps,
     )
 
 
