@@ -11,7 +11,6 @@ import torch
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
-from dqn.memory import keep_freed_memory
 from dqn.running import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
@@ -33,7 +32,6 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    keep_freed_memory()
     torch.set_num_threads(config.num_threads)
     agent, agent_steps = _load_agent(run_dir, run_config)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.

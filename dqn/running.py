@@ -12,7 +12,6 @@ import torch
 
 from dqn import assembly, checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
-from dqn.memory import keep_freed_memory
 from dqn.progress import Progress
 from dqn.seeding import Seeds, derive_seeds, seed_everything
 from dqn.stopping import StopRequest
@@ -56,7 +55,6 @@ def train(config: TrainConfig, *, label: str) -> float:
     device = assembly.resolve_device(config.device)
     if not config.overwrite:
         _refuse_other_run(run_dir, config)
-    keep_freed_memory()
     torch.set_num_threads(config.num_threads)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
