@@ -12,6 +12,7 @@ A directory under its final name is complete: it is written as ``.tmp-*``, synce
 import io
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -87,6 +88,32 @@ def path_at(directory: Path, agent_steps: int) -> Path:
 def available(directory: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def load_newest(directory: Path, keys: Collection[str] | None = None) -> dict[str, object] | None:
+    """Read the newest checkpoint that can be read, with a warning for each newer one that cannot.
+
+    Args:
+        directory: of the run's checkpoints.
+        keys: as ``load`` takes them.
+
+    Returns:
+        The state, or None where there is no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are some and none can be read.
+    """
+    error: CheckpointError | None = None
+    for path in reversed(available(directory)):
+        if error is not None:
+            print(f"warning: {error}; trying the one before", file=sys.stderr)
+        try:
+            return load(path, keys)
+        except CheckpointError as unreadable:
+            error = unreadable
+    if error is not None:
+        raise error
+    return None
 
 
 def load(path: Path, keys: Collection[str] | None = None) -> dict[str, object]:

@@ -101,13 +101,15 @@ def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
         )
     finally:
         environment.close()
-    directory = assembly.checkpoint_directory(run_dir)
-    for path in reversed(checkpoint.available(directory)):
-        try:
-            state = checkpoint.load(path, keys={"agent", "agent_steps"})
-        except checkpoint.CheckpointError as error:
-            print(f"warning: {error}; trying the one before", file=sys.stderr)
-        else:
-            agent.load_state_dict(cast(AgentState, state["agent"]))
-            return agent, cast(int, state["agent_steps"])
-    raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
+    try:
+        state = checkpoint.load_newest(
+            assembly.checkpoint_directory(run_dir), keys={"agent", "agent_steps"}
+        )
+    except checkpoint.CheckpointError as error:
+        raise ConfigError(
+            f"run_dir={run_dir}: holds no checkpoint that can be read ({error})"
+        ) from error
+    if state is None:
+        raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
+    agent.load_state_dict(cast(AgentState, state["agent"]))
+    return agent, cast(int, state["agent_steps"])

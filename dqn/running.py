@@ -185,20 +185,14 @@ def _newest_state(run_dir: Path) -> TrainerState | None:
     Raises:
         ConfigError: there are some and none can be read: to lose them is not ours to decide.
     """
-    error: checkpoint.CheckpointError | None = None
-    for path in reversed(checkpoint.available(assembly.checkpoint_directory(run_dir))):
-        if error is not None:
-            print(f"warning: {error}; trying the one before", file=sys.stderr)
-        try:
-            return cast(TrainerState, checkpoint.load(path))
-        except checkpoint.CheckpointError as unreadable:
-            error = unreadable
-    if error is not None:
+    try:
+        state = checkpoint.load_newest(assembly.checkpoint_directory(run_dir))
+    except checkpoint.CheckpointError as error:
         raise ConfigError(
             f"run_dir={run_dir}: none of its checkpoints can be read ({error}); "
             "give another run_dir=, or overwrite=true to start anew"
         ) from error
-    return None
+    return cast(TrainerState | None, state)
 
 
 def holds_run(run_dir: Path) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from dqn.types import BoolArray, FloatArray, IntArray
+from dqn.types import BoolArray, FloatArray, IntArray, ObservationArray, TimeStep
 
 
 class EpisodeAccounting:
@@ -43,3 +43,17 @@ class EpisodeAccounting:
         episode_return_t = np.where(is_last_t, self._return, np.nan).astype(np.float32)
         episode_length_t = np.where(is_last_t, self._length, 0)
         return episode_return_t, episode_length_t
+
+
+def opening_time_step(observation_t: ObservationArray) -> TimeStep:
+    """What a reset answers: every environment opens a game, and nothing has happened yet."""
+    num_envs = len(observation_t)
+    return TimeStep(
+        observation_t=observation_t,
+        reward_t=np.zeros(num_envs, dtype=np.float32),
+        is_first_t=np.ones(num_envs, dtype=np.bool_),
+        is_terminal_t=np.zeros(num_envs, dtype=np.bool_),
+        is_last_t=np.zeros(num_envs, dtype=np.bool_),
+        episode_return_t=np.full(num_envs, np.nan, dtype=np.float32),
+        episode_length_t=np.zeros(num_envs, dtype=np.int64),
+    )

@@ -7,7 +7,7 @@ from ale_py import ALEInterface, roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from dqn.environments.accounting import EpisodeAccounting
+from dqn.environments.accounting import EpisodeAccounting, opening_time_step
 from dqn.environments.actions import check_actions
 from dqn.environments.games import check_game
 from dqn.environments.rendering import (
@@ -161,15 +161,7 @@ class AtariEnvironment:
         self._accounting.reset()
         self._lives_tm1 = info["lives"].astype(np.int64)
         self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
-        return TimeStep(
-            observation_t=observation_t,
-            reward_t=np.zeros(self.num_envs, dtype=np.float32),
-            is_first_t=np.ones(self.num_envs, dtype=np.bool_),
-            is_terminal_t=np.zeros(self.num_envs, dtype=np.bool_),
-            is_last_t=np.zeros(self.num_envs, dtype=np.bool_),
-            episode_return_t=np.full(self.num_envs, np.nan, dtype=np.float32),
-            episode_length_t=np.zeros(self.num_envs, dtype=np.int64),
-        )
+        return opening_time_step(observation_t)
 
     def step(self, actions: IntArray) -> TimeStep:
         """Hold each copy's action for ``frame_skip`` frames.

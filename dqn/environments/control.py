@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from dqn.environments.accounting import EpisodeAccounting
+from dqn.environments.accounting import EpisodeAccounting, opening_time_step
 from dqn.environments.actions import check_actions
 from dqn.environments.rendering import RgbArray, check_render_mode
 from dqn.types import BoolArray, IntArray, TimeStep
@@ -117,15 +117,7 @@ class ControlEnvironment:
         observation_t, _ = self._vector_env.reset(seed=self._seed)
         self._accounting.reset()
         self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
-        return TimeStep(
-            observation_t=observation_t,
-            reward_t=np.zeros(self.num_envs, dtype=np.float32),
-            is_first_t=np.ones(self.num_envs, dtype=np.bool_),
-            is_terminal_t=np.zeros(self.num_envs, dtype=np.bool_),
-            is_last_t=np.zeros(self.num_envs, dtype=np.bool_),
-            episode_return_t=np.full(self.num_envs, np.nan, dtype=np.float32),
-            episode_length_t=np.zeros(self.num_envs, dtype=np.int64),
-        )
+        return opening_time_step(observation_t)
 
     def step(self, actions: IntArray) -> TimeStep:
         """Carry out one action in each copy.

@@ -260,8 +260,8 @@ def test_resumed_run_does_not_hold_a_second_replay(tmp_path, monkeypatch):
     load, run = checkpoint.load, running.Trainer.run
     loaded_frames, alive_while_training = [], []
 
-    def load_observed(path):
-        state = load(path)
+    def load_observed(path, keys=None):
+        state = load(path, keys)
         loaded_frames.append(weakref.ref(state["replay"]["frames"]))
         return state
 
