@@ -144,10 +144,10 @@ def effective_learning_rates(optimizer: Optimizer) -> dict[str, Tensor]:
 
     >>> model = torch.nn.Linear(2, 1, bias=False)
     >>> optimizer = RMSprop(model.named_parameters(), lr=0.01, alpha=0.9, eps=0.0)
-    >>> model.weight.grad = torch.tensor([[10.0, 0.01]])
+    >>> model.weight.grad = torch.tensor([[10.0, 0.1]])
     >>> optimizer.step()  # square_avg = 0.1 g², so the rate is 0.01 / (sqrt(0.1) |g|)
     >>> effective_learning_rates(optimizer)["weight"]
-    tensor([[0.0032, 3.1623]])
+    tensor([[0.0032, 0.3162]])
     """
     rates = {}
     with torch.no_grad():
