@@ -102,6 +102,7 @@ class AtariEnvironment:
         self._accounting = EpisodeAccounting(num_envs)
         self._lives_tm1: IntArray = np.zeros(num_envs, dtype=np.int64)
         self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+        self._actions_tm1: IntArray | None = None  # of a step that is under way
 
     @property
     def game(self) -> str:
@@ -155,6 +156,8 @@ class AtariEnvironment:
 
     def reset(self) -> TimeStep:
         """Start anew from the seed: the same actions lead to the same games every time."""
+        if self._actions_tm1 is not None:
+            self.step_wait()
         observation_t, info = self._vector_env.reset(seed=self._seed)
         if self._renderer is not None:
             self._renderer.reset(self._seed)
@@ -164,7 +167,7 @@ class AtariEnvironment:
         return opening_time_step(observation_t)
 
     def step(self, actions: IntArray) -> TimeStep:
-        """Hold each copy's action for ``frame_skip`` frames.
+        """Hold each copy's action for ``frame_skip`` frames: ``step_async``, then ``step_wait``.
 
         Args:
             actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where a game starts.
@@ -172,8 +175,36 @@ class AtariEnvironment:
         Raises:
             ValueError: for actions of another shape or dtype, or out of range.
         """
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: IntArray) -> None:
+        """Set the emulators going, which run in threads of their own until ``step_wait``.
+
+        Args:
+            actions: as ``step`` takes them.
+
+        Raises:
+            ValueError: as ``step`` does; no game has moved then.
+            RuntimeError: an earlier step has not been waited for.
+        """
         check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
-        observation_t, reward, terminated, truncated, info = self._vector_env.step(actions)
+        if self._actions_tm1 is not None:
+            raise RuntimeError("step_async: the step before still has to be waited for")
+        self._actions_tm1 = actions.copy()
+        self._vector_env.send(self._actions_tm1)
+
+    def step_wait(self) -> TimeStep:
+        """What the games answered to the actions of ``step_async``.
+
+        Raises:
+            RuntimeError: no step has been begun.
+        """
+        actions = self._actions_tm1
+        if actions is None:
+            raise RuntimeError("step_wait: call step_async first")
+        observation_t, reward, terminated, truncated, info = self._vector_env.recv()
+        self._actions_tm1 = None
         if self._renderer is not None:
             self._renderer.step(actions, reward, terminated, truncated)
         is_first_t = self._is_last_tm1

@@ -66,6 +66,7 @@ class ControlEnvironment:
         self._observation_space, self._action_space = _check_spaces(game, self._vector_env)
         self._accounting = EpisodeAccounting(num_envs)
         self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+        self._actions_tm1: IntArray | None = None  # of a step that is under way
 
     @property
     def game(self) -> str:
@@ -114,13 +115,14 @@ class ControlEnvironment:
 
     def reset(self) -> TimeStep:
         """Start anew from the seed: the same actions lead to the same episodes every time."""
+        self._actions_tm1 = None
         observation_t, _ = self._vector_env.reset(seed=self._seed)
         self._accounting.reset()
         self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
         return opening_time_step(observation_t)
 
     def step(self, actions: IntArray) -> TimeStep:
-        """Carry out one action in each copy.
+        """Carry out one action in each copy: ``step_async``, then ``step_wait``.
 
         Args:
             actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where an episode
@@ -129,7 +131,31 @@ class ControlEnvironment:
         Raises:
             ValueError: for actions of another shape or dtype, or out of range.
         """
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: IntArray) -> None:
+        """Remember the actions for ``step_wait``: these tasks take no time worth sharing.
+
+        Raises:
+            ValueError: as ``step`` does.
+            RuntimeError: an earlier step has not been waited for.
+        """
         check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
+        if self._actions_tm1 is not None:
+            raise RuntimeError("step_async: the step before still has to be waited for")
+        self._actions_tm1 = actions.copy()
+
+    def step_wait(self) -> TimeStep:
+        """Carry out the actions of ``step_async``.
+
+        Raises:
+            RuntimeError: no step has been begun.
+        """
+        actions = self._actions_tm1
+        if actions is None:
+            raise RuntimeError("step_wait: call step_async first")
+        self._actions_tm1 = None
         observation_t, reward, terminated, truncated, _ = self._vector_env.step(actions)
         is_first_t = self._is_last_tm1
         is_last_t: BoolArray = terminated | truncated
