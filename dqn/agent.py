@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqn.losses import double_q_learning_td_error
+from dqn.losses import double_q_learning_td_error, n_step_return
 from dqn.networks import QNetwork, QNetworkOutput
 from dqn.types import Batch, IntArray, ObservationArray
 
@@ -78,8 +78,8 @@ class DQN:
 
     One update on a batch of transitions, in execution order::
 
-        r_t        <- clip(r_t, -reward_clip, reward_clip)
-        discount_t <- 0 where the return ended, else discount
+        r_t        <- n-step return of clip(r_t, -reward_clip, reward_clip)
+        discount_t <- 0 where the return ended, else discount^num_steps
         a_t        <- argmax_a Q_target(s_t, a), or argmax_a Q(s_t, a) with double_q_learning
         td_error   <- r_t + discount_t * Q_target(s_t, a_t) - Q(s_tm1, a_tm1)
         gradient   <- d loss(td_error) / d theta
@@ -151,10 +151,10 @@ class DQN:
 
     def learn(self, batch: Batch) -> LearnOutput:
         """One update of the network's parameters; gradients stay in ``.grad`` until the next."""
-        r_t = batch.r_t
-        if self._reward_clip is not None:
-            r_t = r_t.clamp(-self._reward_clip, self._reward_clip)
-        discount_t = self._discount * (~batch.is_terminal_t).to(r_t.dtype)  # [batch]
+        r_t = n_step_return(batch.r_t, discount=self._discount, reward_clip=self._reward_clip)
+        discount_t = (
+            self._discount ** batch.num_steps.to(r_t.dtype) * ~batch.is_terminal_t
+        )  # [batch]
         with torch.no_grad():
             q_t_target = self._q_values(self.target_network, batch.s_t)  # [batch, num_actions]
             q_t_selector = (

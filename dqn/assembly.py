@@ -216,6 +216,7 @@ def build_replay(
             frame_dtype=torch.uint8 if is_image else torch.float32,
             stack_size=environment.stack_size,
             seed=seed,
+            n_step=config.agent.n_step,
             device=device,
         )
     except ValueError as error:

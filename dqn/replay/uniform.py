@@ -29,6 +29,7 @@ class UniformReplay(TransitionRing):
         frame_dtype: ``torch.uint8`` for Atari.
         stack_size: frames in a state, as in ``TransitionRing``.
         seed: seeds the sampler's own generator.
+        n_step: decisions between the two states of a transition, as in ``TransitionRing``.
         device: where the storage lies and batches are born.
 
     Raises:
@@ -63,6 +64,7 @@ class UniformReplay(TransitionRing):
         frame_dtype: torch.dtype,
         stack_size: int,
         seed: int,
+        n_step: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(
@@ -71,6 +73,7 @@ class UniformReplay(TransitionRing):
             frame_shape=frame_shape,
             frame_dtype=frame_dtype,
             stack_size=stack_size,
+            n_step=n_step,
             device=device,
         )
         self._generator = torch.Generator().manual_seed(seed)
@@ -78,8 +81,8 @@ class UniformReplay(TransitionRing):
     def sample(self, batch_size: int) -> Batch:
         """Draws transitions uniformly, with replacement.
 
-        ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1`` frames: their
-        common frames are fetched once, and writing into one state changes the other.
+        With ``n_step`` 1, ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1``
+        frames: their common frames are fetched once, and writing into one changes the other.
 
         Returns:
             A ``Batch`` on the replay's device. States are
@@ -93,7 +96,7 @@ class UniformReplay(TransitionRing):
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if self.num_sampleable == 0:
             raise ValueError("the replay holds no complete transition yet: append before sampling")
-        num_columns = self._size - 1  # the newest column has no successor
+        num_columns = self._num_columns
         drawn = torch.empty(0, dtype=torch.int64)
         while len(drawn) < batch_size:
             candidates = torch.randint(
