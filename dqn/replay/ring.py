@@ -292,7 +292,7 @@ class TransitionRing:
         )
 
     def _frames_at(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """``[batch, num_frames, *frame_shape]``: the stack at ``k``, and its successor if shared."""
+        """``[batch, num_frames, *frame_shape]``: the stack at ``k``, and what shares its frames."""
         window = self._slot(k[:, None] + self._window_offsets) + (env * self._slots)[:, None]
         num_padding = (self._stack_size - 1) - self._age[env, self._slot(k)].to(torch.int64)
         is_padding = (torch.arange(self._num_frames) < num_padding[:, None]).flatten()
