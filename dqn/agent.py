@@ -4,6 +4,7 @@ It receives its network, optimizer and loss and knows no configuration: every nu
 the entry point. A variant (double, dueling, another loss) is another argument, not another agent.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict, cast
 
@@ -26,6 +27,18 @@ class LearnOutput(NamedTuple):
 
     loss: Tensor
     q_mean: Tensor
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a parameter is infinite or not a number: the training has come apart.
+
+    Attributes:
+        batch: the transitions it happened with, or None where they are not known any more.
+    """
+
+    def __init__(self, message: str, batch: Batch | None) -> None:
+        super().__init__(message)
+        self.batch = batch
 
 
 class AgentState(TypedDict):
@@ -150,7 +163,12 @@ class DQN:
         )
 
     def learn(self, batch: Batch) -> LearnOutput:
-        """One update of the network's parameters; gradients stay in ``.grad`` until the next."""
+        """One update of the network's parameters; gradients stay in ``.grad`` until the next.
+
+        Raises:
+            NonFiniteError: the loss is infinite or NaN; nothing was updated. Noticed at once on
+                the CPU, where looking costs nothing; on a GPU the caller looks now and then.
+        """
         r_t = n_step_return(batch.r_t, discount=self._discount, reward_clip=self._reward_clip)
         discount_t = (
             self._discount ** batch.num_steps.to(r_t.dtype) * ~batch.is_terminal_t
@@ -167,6 +185,8 @@ class DQN:
             )
         )
 
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+            raise NonFiniteError(f"the loss is {loss.item()}", batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -100,14 +100,12 @@ def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
     finally:
         environment.close()
     try:
-        state = checkpoint.load_newest(
-            assembly.checkpoint_directory(run_dir), keys={"agent", "agent_steps"}
-        )
+        saved = checkpoint.load_newest(assembly.checkpoint_directory(run_dir), keys={"agent"})
     except checkpoint.CheckpointError as error:
         raise ConfigError(
             f"run_dir={run_dir}: holds no checkpoint that can be read ({error})"
         ) from error
-    if state is None:
+    if saved is None:
         raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
-    agent.load_state_dict(cast(AgentState, state["agent"]))
-    return agent, cast(int, state["agent_steps"])
+    agent.load_state_dict(cast(AgentState, saved.state["agent"]))
+    return agent, saved.agent_steps

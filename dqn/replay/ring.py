@@ -18,13 +18,13 @@ Columns are also counted by age: k = 0 is the oldest one not yet overwritten.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from dqn.memory import available_bytes
 from dqn.types import Batch, BoolArray, FloatArray, IntArray, ObservationArray
 
 # action int64, reward float32, is_terminal bool, is_transition bool, age uint8
@@ -32,9 +32,13 @@ _SCALAR_BYTES = 8 + 4 + 1 + 1 + 1
 
 
 class RingState(TypedDict):
-    """The written slots of a ring, in the order of the storage, and its layout."""
+    """The written slots of a ring, in the order of the storage, and its layout.
 
-    frames: torch.Tensor
+    A checkpoint leaves the frames out of it: it reads them by columns, since a second copy of all
+    may not fit.
+    """
+
+    frames: NotRequired[torch.Tensor]
     actions: torch.Tensor
     rewards: torch.Tensor
     is_terminal: torch.Tensor
@@ -43,6 +47,8 @@ class RingState(TypedDict):
     num_appends: int
     slots: int
     stack_size: int
+    frame_shape: tuple[int, ...]
+    frame_dtype: torch.dtype
 
 
 def bytes_per_transition(frame_shape: Sequence[int], frame_dtype: torch.dtype) -> int:
@@ -52,23 +58,6 @@ def bytes_per_transition(frame_shape: Sequence[int], frame_dtype: torch.dtype) -
     7071
     """
     return math.prod(frame_shape) * frame_dtype.itemsize + _SCALAR_BYTES
-
-
-def available_bytes(device: torch.device) -> int | None:
-    """Memory that can be taken on ``device`` now, or None where the system does not say.
-
-    On the CPU that is Linux's ``MemAvailable``: free memory, and caches that can be dropped. A
-    container's own limit is not seen.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            key, _, value = line.partition(":")
-            if key == "MemAvailable":
-                return int(value.split()[0]) * 1024  # /proc/meminfo counts in KiB
-    return None
 
 
 class TransitionRing:
@@ -302,6 +291,34 @@ class TransitionRing:
             frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
         return frames.view(len(env), self._num_frames, *self._frame_shape)
 
+    @property
+    def columns(self) -> range:
+        """The columns that are held, numbered from the first append on: what was written in
+        column ``n`` never changes, until column ``n + slots`` takes its place."""
+        return range(self._num_appends - self._size, self._num_appends)
+
+    def read_frames(self, columns: range) -> torch.Tensor:
+        """A copy of the frames of some columns that are held, on the CPU.
+
+        Returns:
+            ``[num_envs, len(columns), *frame_shape]``, contiguous: each environment's frames in
+            the order of time.
+        """
+        slots = torch.arange(columns.start, columns.stop, device=self._device) % self._slots
+        return self._frames.index_select(1, slots).cpu()
+
+    def write_frames(self, columns: range, frames: torch.Tensor) -> None:
+        """Puts back what ``read_frames`` gave, into a ring that ``load_state_dict`` has sized.
+
+        Columns that are no longer held are ignored.
+        """
+        begin = max(columns.start, self.columns.start)
+        if begin >= columns.stop:
+            return
+        slots = torch.arange(begin, columns.stop, device=self._device) % self._slots
+        held = frames[:, begin - columns.start :]
+        self._frames.index_copy_(1, slots, held.to(self._device))
+
     def _ring_state(self) -> RingState:
         """The written slots; ``frames`` is a view, since a second copy may not fit."""
         size = self._size
@@ -315,14 +332,19 @@ class TransitionRing:
             num_appends=self._num_appends,
             slots=self._slots,
             stack_size=self._stack_size,
+            frame_shape=self._frame_shape,
+            frame_dtype=self._frames.dtype,
         )
 
     def _load_ring_state(self, state: RingState) -> None:
-        """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit."""
+        """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit.
+
+        Without frames in it, ``write_frames`` has to bring them.
+        """
         size = min(state["num_appends"], self._slots)
-        theirs = (state["slots"], state["stack_size"], state["frames"].dtype)
+        theirs = (state["slots"], state["stack_size"], state["frame_dtype"])
         ours = (self._slots, self._stack_size, self._frames.dtype)
-        their_shape = tuple(state["frames"].shape)
+        their_shape = (*state["actions"].shape, *state["frame_shape"])
         our_shape = (self._num_envs, size, *self._frame_shape)
         if theirs != ours or their_shape != our_shape:
             raise ValueError(
@@ -330,7 +352,8 @@ class TransitionRing:
                 f"{their_shape}, this one {ours} and {our_shape}: "
                 "replay.capacity and env must be as they were"
             )
-        self._frames[:, :size] = state["frames"]
+        if "frames" in state:
+            self._frames[:, :size] = state["frames"]
         self._actions[:, :size] = state["actions"]
         self._rewards[:, :size] = state["rewards"]
         self._is_terminal[:, :size] = state["is_terminal"]

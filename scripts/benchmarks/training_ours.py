@@ -64,7 +64,7 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
     device = assembly.resolve_device(config.device)
     assembly.set_num_threads(config.num_threads)
     seeds = derive_seeds(config.seed)
-    environment = assembly.training_environment(config, seeds=seeds, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
 
@@ -110,7 +110,8 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
             diagnose=watch.timed("telemetry", effective_learning_rate_summaries),
             telemetry=telemetry,
             progress=progress,
-            save=lambda trainer: None,
+            save=lambda trainer: True,
+            keep_best=lambda trainer: None,
             should_stop=should_stop,
             log_histograms=config.logging.histograms,
             concurrent=config.concurrent,

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def build_agent(config):
-    environment = assembly.training_environment(config, seeds=SEEDS, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=SEEDS)
     try:
         return assembly.build_agent(config, environment, seeds=SEEDS, device=CPU)
     finally:

@@ -372,6 +372,29 @@ def test_a_loaded_replay_goes_on_as_the_saved_one(num_frames: int) -> None:
             _append(replay, frame, first=frame % 9 == 1, transition=frame % 9 != 0)
 
 
+@pytest.mark.parametrize("num_frames", [1, 5, 12, 13, 40])
+@pytest.mark.parametrize("block", [1, 5, 100])
+def test_frames_are_carried_over_by_columns(num_frames: int, block: int) -> None:
+    saved = _replay(capacity=12, stack_size=3, seed=1)
+    for frame in range(1, num_frames + 1):
+        _append(saved, frame, first=frame == 1)
+    assert saved.columns == range(max(0, num_frames - 12), num_frames)
+    state = saved.state_dict()
+    frames = state.pop("frames").clone()
+    loaded = _replay(capacity=12, stack_size=3, seed=99)
+    loaded.load_state_dict(state)
+    # From before the oldest on, as a file does whose first columns have been overwritten since.
+    first = saved.columns.start // block * block
+    for begin in range(first, num_frames, block):
+        columns = range(begin, min(begin + block, num_frames))
+        held = range(max(begin, saved.columns.start), columns.stop)
+        read = saved.read_frames(held)
+        assert read.is_contiguous()
+        padding = read.new_zeros((1, len(columns) - len(held), *read.shape[2:]))
+        loaded.write_frames(columns, torch.cat([padding, read], dim=1))
+    assert torch.equal(loaded.state_dict()["frames"], frames)
+
+
 def test_a_state_of_another_layout_is_refused_and_nothing_is_loaded() -> None:
     saved = _replay(capacity=12, stack_size=3)
     _append(saved, 1, first=True)
