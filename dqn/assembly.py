@@ -217,6 +217,7 @@ def build_replay(
             stack_size=environment.stack_size,
             seed=seed,
             n_step=config.agent.n_step,
+            compressed=config.replay.compressed,
             device=device,
         )
     except ValueError as error:

@@ -31,7 +31,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
     assembly.set_num_threads(config.num_threads)
-    agent, agent_steps = _load_agent(run_dir, run_config)
+    agent, agent_steps = load_agent(run_dir, run_config)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
     return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
 
 
-def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
+def load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
     """The run's agent at its newest readable checkpoint, and how many agent steps it had made."""
     seeds = derive_seeds(run_config.seed)
     environment = assembly.build_environment(

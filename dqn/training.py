@@ -213,7 +213,7 @@ class Trainer:
         """What a later ``load_state_dict`` goes on from, to the same bits; between turns only."""
         return {
             "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
+            "replay": self.replay.state_dict(with_frames=False),
             "environment": self._environment.state_dict(),
             "agent_steps": self.agent_steps,
             "evaluated_agent_steps": self.evaluated_agent_steps,

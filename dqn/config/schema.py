@@ -57,6 +57,7 @@ class NetworkConfig:
 @dataclass
 class ReplayConfig:
     capacity: int
+    compressed: bool
 
 
 @dataclass

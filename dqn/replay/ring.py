@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from dqn.memory import available_bytes
+from dqn.replay.frames import CompressedFrames, FrameStorage, RawFrames, frame_bytes
 from dqn.types import Batch, BoolArray, FloatArray, IntArray, ObservationArray
 
 # action int64, reward float32, is_terminal bool, is_transition bool, age uint8
@@ -75,6 +76,7 @@ class TransitionRing:
         stack_size: frames in a state: states are ``[stack_size, *frame_shape]``, oldest frame
             first. With 1 there is no stack axis: the frame is the state.
         n_step: decisions between the two states of a transition, fewer where the game ends first.
+        compressed: keep each frame compressed, on the CPU; the same batches come out.
         device: where the storage lies and batches are born. What decides which slots can be drawn
             stays on the CPU.
 
@@ -92,6 +94,7 @@ class TransitionRing:
         frame_dtype: torch.dtype,
         stack_size: int,
         n_step: int,
+        compressed: bool,
         device: torch.device | str,
     ) -> None:
         if num_envs < 1:
@@ -108,8 +111,10 @@ class TransitionRing:
                 f"{num_envs * (stack_size + n_step)}"
             )
         self._device = torch.device(device)
-        column_bytes = num_envs * bytes_per_transition(frame_shape, frame_dtype)
-        available = available_bytes(self._device)
+        column_bytes = num_envs * math.ceil(
+            frame_bytes(frame_shape, frame_dtype, compressed=compressed) + _SCALAR_BYTES
+        )
+        available = available_bytes(torch.device("cpu") if compressed else self._device)
         if available is not None and slots * column_bytes > available:
             raise ValueError(
                 f"replay.capacity={capacity} needs {slots * column_bytes / 1e9:.2f} GB but "
@@ -124,10 +129,11 @@ class TransitionRing:
         self._num_appends = 0
         self._num_transitions = 0
 
-        # Left uninitialised on purpose: the operating system then hands out pages as the ring
-        # fills, and a slot is never part of a state before it is written.
+        storage = CompressedFrames if compressed else RawFrames
+        self._frames: FrameStorage = storage(
+            num_envs, slots, frame_shape, frame_dtype, self._device
+        )
         shape = (num_envs, slots)
-        self._frames = torch.empty((*shape, *frame_shape), dtype=frame_dtype, device=self._device)
         self._actions = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._rewards = torch.empty(shape, dtype=torch.float32, device=self._device)
         self._is_terminal = torch.empty(shape, dtype=torch.bool)
@@ -143,9 +149,8 @@ class TransitionRing:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole storage, whether written yet or not."""
-        slot_bytes = bytes_per_transition(self._frame_shape, self._frames.dtype)
-        return self._num_envs * self._slots * slot_bytes
+        """Bytes of the whole storage, whether written yet or not; compressed, of what is."""
+        return self._frames.nbytes + self._num_envs * self._slots * _SCALAR_BYTES
 
     @property
     def num_sampleable(self) -> int:
@@ -226,7 +231,7 @@ class TransitionRing:
         age = (self._age[:, newest] + 1).clamp_(max=self._stack_size)
         self._age[:, head] = age.masked_fill_(is_first, 0)
 
-        self._frames[:, head] = frames.to(self._device)
+        self._frames.write(torch.tensor([head]), frames[:, None])
         self._actions[:, head] = actions.to(self._device)
         self._rewards[:, head] = rewards.to(self._device)
         self._is_terminal[:, head] = terminal
@@ -285,8 +290,7 @@ class TransitionRing:
         window = self._slot(k[:, None] + self._window_offsets) + (env * self._slots)[:, None]
         num_padding = (self._stack_size - 1) - self._age[env, self._slot(k)].to(torch.int64)
         is_padding = (torch.arange(self._num_frames) < num_padding[:, None]).flatten()
-        index = window.flatten().to(self._device, non_blocking=True)
-        frames = self._frames.flatten(0, 1).index_select(0, index)
+        frames = self._frames.gather(window.flatten())
         if is_padding.any():
             frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
         return frames.view(len(env), self._num_frames, *self._frame_shape)
@@ -304,8 +308,7 @@ class TransitionRing:
             ``[num_envs, len(columns), *frame_shape]``, contiguous: each environment's frames in
             the order of time.
         """
-        slots = torch.arange(columns.start, columns.stop, device=self._device) % self._slots
-        return self._frames.index_select(1, slots).cpu()
+        return self._frames.read(torch.arange(columns.start, columns.stop) % self._slots)
 
     def write_frames(self, columns: range, frames: torch.Tensor) -> None:
         """Puts back what ``read_frames`` gave, into a ring that ``load_state_dict`` has sized.
@@ -315,15 +318,13 @@ class TransitionRing:
         begin = max(columns.start, self.columns.start)
         if begin >= columns.stop:
             return
-        slots = torch.arange(begin, columns.stop, device=self._device) % self._slots
-        held = frames[:, begin - columns.start :]
-        self._frames.index_copy_(1, slots, held.to(self._device))
+        slots = torch.arange(begin, columns.stop) % self._slots
+        self._frames.write(slots, frames[:, begin - columns.start :])
 
-    def _ring_state(self) -> RingState:
-        """The written slots; ``frames`` is a view, since a second copy may not fit."""
+    def _ring_state(self, *, with_frames: bool) -> RingState:
+        """A copy of the written slots."""
         size = self._size
-        return RingState(
-            frames=self._frames[:, :size],
+        state = RingState(
             actions=self._actions[:, :size].clone(),
             rewards=self._rewards[:, :size].clone(),
             is_terminal=self._is_terminal[:, :size].clone(),
@@ -335,6 +336,9 @@ class TransitionRing:
             frame_shape=self._frame_shape,
             frame_dtype=self._frames.dtype,
         )
+        if with_frames:
+            state["frames"] = self._frames.read(torch.arange(size))
+        return state
 
     def _load_ring_state(self, state: RingState) -> None:
         """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit.
@@ -353,7 +357,7 @@ class TransitionRing:
                 "replay.capacity and env must be as they were"
             )
         if "frames" in state:
-            self._frames[:, :size] = state["frames"]
+            self._frames.write(torch.arange(size), state["frames"])
         self._actions[:, :size] = state["actions"]
         self._rewards[:, :size] = state["rewards"]
         self._is_terminal[:, :size] = state["is_terminal"]

@@ -126,7 +126,13 @@ class Environments:
     """Numbered frames from environments that restart one call after a game's last observation."""
 
     def __init__(
-        self, num_envs: int, stack_size: int, slots: int, seed: int, n_step: int = 1
+        self,
+        num_envs: int,
+        stack_size: int,
+        slots: int,
+        seed: int,
+        n_step: int = 1,
+        compressed: bool = False,
     ) -> None:
         self.replay = UniformReplay(
             num_envs=num_envs,
@@ -136,6 +142,7 @@ class Environments:
             stack_size=stack_size,
             seed=seed,
             n_step=n_step,
+            compressed=compressed,
         )
         self._oracles = [Oracle(stack_size, slots, n_step) for _ in range(num_envs)]
         self._is_first = [True] * num_envs
@@ -210,7 +217,8 @@ def test_what_is_sampled_is_what_happened(data: st.DataObject) -> None:
     n_step = data.draw(st.integers(1, 4), "n_step")
     slots = data.draw(st.integers(stack_size + n_step, 20), "slots")
     seed = data.draw(st.integers(0, 9))
-    environments = Environments(num_envs, stack_size, slots, seed=seed, n_step=n_step)
+    compressed = data.draw(st.booleans(), "compressed")
+    environments = Environments(num_envs, stack_size, slots, seed, n_step, compressed)
     moves = st.lists(steps, min_size=num_envs, max_size=num_envs)
     for move in data.draw(st.lists(moves, min_size=1, max_size=60), "moves"):
         environments.step(move)
@@ -258,11 +266,12 @@ def test_everything_that_can_be_sampled_is_sampled_equally_often(
 @given(data=st.data())
 def test_saving_and_loading_at_any_time_changes_nothing(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16), "seed"))
-    environments = Environments(num_envs=2, stack_size=3, slots=7, seed=0)
+    compressed = data.draw(st.booleans(), "compressed")
+    environments = Environments(2, stack_size=3, slots=7, seed=0, compressed=compressed)
     for _ in range(data.draw(st.integers(1, 30), "num_steps")):
         environments.step([Step(*(rng.random(4) < 0.15).tolist()) for _ in range(2)])
     saved = environments.replay
-    loaded = Environments(num_envs=2, stack_size=3, slots=7, seed=1).replay
+    loaded = Environments(2, stack_size=3, slots=7, seed=1, compressed=not compressed).replay
     loaded.load_state_dict(saved.state_dict())
     loaded.check_valid()
     assert len(loaded) == len(saved)
