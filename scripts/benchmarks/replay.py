@@ -1,6 +1,6 @@
 """Memory and sampling time of the replays, on frames that a policy has really seen.
 
-The frames come from a game played by a trained run's policy (``--run``), or at random. Both
+The frames come from a game played by a trained run's policy (``--policy``), or at random. Both
 replays hold the same transitions and must draw the same batches, which is checked.
 """
 
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from benchmarks.machine import describe_machine
+
 from dqn import assembly
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, load_train_config
 from dqn.environments import AtariEnvironment
 from dqn.protocols import PROTOCOLS, AtariProtocol
-from dqn.replay import UniformReplay
 from dqn.reevaluation import load_agent
+from dqn.replay import UniformReplay
 from dqn.training import newest_frame
 from dqn.types import IntArray, ObservationArray
 
@@ -32,8 +32,8 @@ BATCH_SIZE = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--game", default="pong", help="without --run; default: pong")
-    parser.add_argument("--run", type=Path, metavar="RUN", help="play as this run's policy does")
+    parser.add_argument("--game", default="pong", help="without --policy; default: pong")
+    parser.add_argument("--policy", type=Path, metavar="RUN", help="play as this run's policy does")
     parser.add_argument("--transitions", type=int, default=50_000, help="default: 50000")
     parser.add_argument("--rounds", type=int, default=200, help="timed batches; default: 200")
 
@@ -42,17 +42,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     game, protocol = arguments.game, PROTOCOLS["nature"]
     policy: DQN | None = None
-    if arguments.run is not None:
+    if arguments.policy is not None:
         try:
-            config = load_train_config(arguments.run / "config.yaml")
-            agent, agent_steps = load_agent(arguments.run, config)
+            config = load_train_config(arguments.policy / "config.yaml")
+            agent, agent_steps = load_agent(arguments.policy, config)
         except ConfigError as error:
             sys.exit(str(error))
         chosen = assembly.protocol_of(config.env)
         if chosen is None:
-            sys.exit(f"--run {arguments.run}: must be a run of an Atari game")
+            sys.exit(f"--policy {arguments.policy}: must be a run of an Atari game")
         game, protocol, policy = config.env.game, chosen, agent
-        print(f"policy of {arguments.run} at step {agent_steps:,}")
+        print(f"policy of {arguments.policy} at step {agent_steps:,}")
     replays = {
         name: UniformReplay(
             num_envs=NUM_ENVS,
