@@ -251,7 +251,7 @@ def test_every_experiment_can_be_built_with_every_optimizer(experiment):
         "env.num_envs=1",
     )
     config = validate(compose_config(f"experiment={experiment}", *small))
-    environment = assembly.training_environment(config, seeds=seeds, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=seeds)
     for name in OPTIMIZERS:
         config = validate(compose_config(f"experiment={experiment}", f"optimizer={name}", *small))
         agent = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
