@@ -9,7 +9,7 @@ from typing import cast
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
-from dqn.running import CONFIG_FILE, holds_run, unusable_directory
+from dqn.run_directory import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE

@@ -75,10 +75,17 @@ class GamesError(RuntimeError):
 
 
 class BestEvaluation(NamedTuple):
-    """The evaluation with the highest mean return so far, the earliest of equal ones."""
+    """The evaluation with the highest mean return so far, the earliest of equal ones.
+
+    Attributes:
+        return_mean: of its games.
+        agent_steps: when it was made.
+        weights: of the network that it judged, a copy on the CPU.
+    """
 
     return_mean: float
     agent_steps: int
+    weights: dict[str, torch.Tensor]
 
 
 class IntervalState(TypedDict):
@@ -100,7 +107,7 @@ class TrainerState(TypedDict):
     agent_steps: int
     evaluated_agent_steps: int
     is_solved: bool
-    best: tuple[float, int] | None
+    best: tuple[float, int, dict[str, torch.Tensor]] | None
     recent_returns: list[float]
     interval: IntervalState
 
@@ -218,7 +225,7 @@ class Trainer:
             "agent_steps": self.agent_steps,
             "evaluated_agent_steps": self.evaluated_agent_steps,
             "is_solved": self.is_solved,
-            "best": None if self.best is None else (self.best.return_mean, self.best.agent_steps),
+            "best": None if self.best is None else (*self.best,),
             "recent_returns": list(self._recent_returns),
             "interval": self._interval.state_dict(),
         }
@@ -361,7 +368,11 @@ class Trainer:
         stop_at = self._plan.stop_at_return_mean
         self.is_solved = stop_at is not None and evaluation.return_mean >= stop_at
         if self.best is None or evaluation.return_mean > self.best.return_mean:
-            self.best = BestEvaluation(evaluation.return_mean, self.agent_steps)
+            weights = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in self.agent.network.state_dict().items()
+            }
+            self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
             self._keep_best(self)
         self._telemetry.write_evaluation(
             self.agent_steps,
