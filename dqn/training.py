@@ -11,6 +11,7 @@ import torch
 
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
+from dqn.memory import peak_resident_bytes
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.telemetry import Telemetry
@@ -350,6 +351,7 @@ class Trainer:
         metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
         metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
         metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
+        metrics["speed/peak_memory_gigabytes"] = peak_resident_bytes() / 1e9
         self._write(metrics)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 

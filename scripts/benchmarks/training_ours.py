@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from hydra import compose, initialize_config_dir
 
 from dqn import assembly
 from dqn.config import CONFIG_DIR, validate
+from dqn.memory import peak_resident_bytes
 from dqn.progress import Progress
 from dqn.seeding import derive_seeds
 from dqn.telemetry import Telemetry
@@ -126,8 +126,7 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
         "updates": end["updates"] - begin["updates"],
         "seconds": seconds,
         "parts_seconds": parts,
-        # ru_maxrss counts KiB on Linux.
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_resident_bytes(),
     }
 
 
