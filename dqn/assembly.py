@@ -1,6 +1,7 @@
 """From a configuration to objects: the only place that turns names into classes."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,15 @@ def set_num_threads(num_threads: int) -> None:
     """
     native.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
     torch.set_num_threads(num_threads or 1)
+
+
+def set_float32_precision(precision: str) -> None:
+    """How GPUs multiply float32: exactly, or with ``tf32`` in 19 bits, as PyTorch's convolutions do
+    by default. Results on the CPU do not depend on it.
+    """
+    fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:
@@ -167,8 +177,10 @@ def build_agent(
 ) -> DQN:
     """The agent for an environment, with networks drawn from ``seeds.network``."""
     torch.manual_seed(seeds.network)
+    # torch.compile does not look into the native torso.
+    implementation = "torch" if config.compile else config.network.implementation
     network = build_network(
-        config.network,
+        dataclasses.replace(config.network, implementation=implementation),
         observation_shape=environment.observation_shape,
         num_actions=environment.num_actions,
     ).to(device)
@@ -196,6 +208,7 @@ def build_agent(
         exploration_seed=seeds.exploration,
         device=device,
         autocast_dtype=torch.bfloat16 if config.precision == "bf16" else None,
+        compiled=config.compile,
     )
 
 

@@ -72,6 +72,7 @@ def _train_alone(
     if not config.overwrite:
         refuse_other_run(run_dir, config, saved)
     assembly.set_num_threads(config.num_threads)
+    assembly.set_float32_precision(config.precision)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
     agent_steps = 0 if saved is None else saved.agent_steps

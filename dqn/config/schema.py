@@ -97,6 +97,7 @@ class TrainConfig:
     total_agent_steps: int
     device: str
     precision: str
+    compile: bool
     num_threads: int
     concurrent: bool
     run_dir: str

@@ -91,7 +91,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
     "network.implementation": ("auto", "native", "torch"),
     "device": ("auto", "cpu", "cuda"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "tf32", "bf16"),
 }
 
 # What the schema's types are to a person.
@@ -231,6 +231,11 @@ def _validate_relations(config: TrainConfig) -> None:
                 f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
                 f"{key}={at_least}"
             )
+    if config.compile and config.network.implementation == "native":
+        raise ConfigError(
+            "network.implementation=native: must be auto or torch with compile=true, "
+            "which compiles PyTorch's layers"
+        )
     if agent.warmup_agent_steps > config.replay.capacity:
         raise ConfigError(
             f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at most "

@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from parity.trajectories import can_fuse
 from torch import nn
 
 import rmsprop
 from dqn.agent import DQN, epsilon_greedy
 from dqn.losses import clipped_error_loss
-from dqn.networks import MLP, QNetworkOutput, build_q_network
+from dqn.networks import MLP, NipsCNN, QNetworkOutput, build_q_network
 from dqn.types import Batch
 
 NUM_FEATURES, NUM_ACTIONS = 3, 4
@@ -46,6 +47,7 @@ def make_agent(
         "exploration_seed": 0,
         "device": torch.device("cpu"),
         "autocast_dtype": None,
+        "compiled": False,
     }
     return DQN(
         network=network,
@@ -358,3 +360,30 @@ def test_bf16_autocast_learns_nearly_what_fp32_does():
     ):
         assert parameter.dtype == torch.float32
         torch.testing.assert_close(parameter, fp32_parameter, rtol=0, atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile uses torch.jit
+@pytest.mark.skipif(not can_fuse(), reason="torch.compile needs a C++ compiler")
+def test_compiled_updates_are_those_of_the_same_layers():
+    def train(compiled):
+        torch.manual_seed(0)
+        torso = partial(NipsCNN, implementation="torch")
+        networks = [
+            build_q_network(torso=torso, observation_shape=(4, 84, 84), num_actions=NUM_ACTIONS)
+            for _ in range(2)
+        ]
+        agent = make_agent(
+            networks[0], SGD, target_network=networks[1], double_q_learning=True, compiled=compiled
+        )
+        generator = torch.Generator().manual_seed(1)
+        for batch in random_batches(3, batch_size=4):
+            frames = torch.randint(256, (4, 5, 84, 84), dtype=torch.uint8, generator=generator)
+            agent.learn(
+                batch._replace(s_tm1=frames[:, :-1], s_t=frames[:, 1:], r_t=batch.r_t.float())
+            )
+        return dict(networks[0].named_parameters())
+
+    compiled, eager = train(True), train(False)
+    for name, parameter in eager.items():
+        torch.testing.assert_close(compiled[name], parameter, rtol=1e-3, atol=1e-5)
