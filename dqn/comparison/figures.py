@@ -22,7 +22,7 @@ from dqn.comparison.drawing import (
 )
 from dqn.comparison.results import Comparison
 from dqn.comparison.selection import AXIS_UNITS
-from dqn.comparison.wording import in_words, percent, score_unit
+from dqn.comparison.wording import in_words, percent, ranked_groups, score_unit
 
 MAX_PAIRS_AS_ROWS = 6
 
@@ -111,23 +111,24 @@ def _aggregates(comparison: Comparison) -> Drawing | None:
         return None
     groups = comparison.selection.groups
     ink = Ink(groups)
-    columns = min(3, len(comparison.aggregates))
+    columns = 2 if len(comparison.aggregates) == 4 else 3
     figure, panels = new_panels(
         len(comparison.aggregates), columns, width=3.2, height=0.9 + 0.28 * len(groups)
     )
     for index, (axes, (name, intervals)) in enumerate(
         zip(panels, comparison.aggregates.items(), strict=True)
     ):
-        interval_rows(axes, intervals, [ink.colour(group) for group in intervals])
+        ordered = {group: intervals[group] for group in ranked_groups(comparison)}
+        interval_rows(axes, ordered, [ink.colour(group) for group in ordered])
         if index % columns:
             axes.tick_params(labelleft=False)
         axes.set_title(name + (" (lower is better)" if name == "optimality gap" else ""))
     return Drawing(
         "aggregates",
         "Aggregate scores",
-        f"Of the {score_unit(comparison)} where all runs end ("
-        f"{'over the curve for' if False else 'over the whole curve for'} the last panel): "
-        f"estimate and {percent(comparison)} stratified bootstrap interval.",
+        f"{score_unit(comparison).capitalize()} where all runs end, and in the last panel its mean "
+        f"up to there (the area under the curve), with {percent(comparison)} stratified bootstrap "
+        "intervals.",
         "; ".join(
             f"{group} {name} {in_words(interval)}"
             for name, intervals in list(comparison.aggregates.items())[:1]

@@ -21,6 +21,7 @@ from dqn.comparison.wording import describe_target, percent, score_unit
 
 # Nothing may be fetched or run; styles are in the page and in the figures' attributes.
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+MAX_OPEN_ROWS = 24
 SOURCES = (
     "Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice, "
     "arXiv 2108.13264: IQM, optimality gap, performance profiles, probability of improvement, "
@@ -41,7 +42,8 @@ body { margin: 0; background: var(--page); color: var(--ink);
 header, main, footer { max-width: 66rem; margin: 0 auto; padding: 0 1.5rem }
 header { padding-top: 2.5rem } footer { padding-bottom: 4rem; color: var(--soft) }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; text-wrap: balance }
-h2 { font-size: 1.3rem; margin: 3rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--faint) }
+h2 { font-size: 1.3rem; margin: 3rem 0 .6rem; padding-top: .8rem;
+  border-top: 1px solid var(--faint) }
 h3 { font-size: 1.05rem; margin: 2rem 0 .4rem }
 p { max-width: 44rem; margin: .5rem 0 } .lede { font-size: 1.05rem; color: var(--soft) }
 a { color: var(--link) } :focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
@@ -49,6 +51,7 @@ a { color: var(--link) } :focus-visible { outline: 3px solid var(--link); outlin
   background: var(--page); padding: .5rem 1rem; z-index: 1 }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: 1rem 0;
   list-style: none; font-size: .95rem }
+footer code { white-space: normal; overflow-wrap: anywhere }
 .warnings { background: var(--warn-bg); border-left: 4px solid var(--warn);
   padding: .9rem 1.3rem; margin: 1.5rem 0; border-radius: 0 6px 6px 0 }
 .warnings h2 { border: 0; margin: 0; padding: 0; font-size: 1.05rem; color: var(--warn) }
@@ -65,7 +68,7 @@ thead th { background: var(--panel); font-weight: 600 }
 th[scope=row], .text { text-align: left } td.text { white-space: normal; min-width: 7rem }
 th[scope=row] { font-weight: 600 }
 details { margin: .6rem 0 } summary { cursor: pointer; color: var(--link) }
-code { font: .92em ui-monospace, "DejaVu Sans Mono", monospace }
+code { white-space: nowrap; font: .92em ui-monospace, "DejaVu Sans Mono", monospace }
 @media print { .skip, nav { display: none } details { display: block } h2 { break-after: avoid }
   figure { break-inside: avoid } }
 """
@@ -112,7 +115,10 @@ def _sections(
     aggregates = ""
     if comparison.aggregates:
         aggregates = _table(aggregate_summary(comparison))
-    yield "scores", "Scores", aggregates + figures("aggregates") + _table(game_summary(comparison))
+    by_game = _table(game_summary(comparison))
+    if len(game_summary(comparison).rows) > MAX_OPEN_ROWS:
+        by_game = _folded("Final returns, game by game", by_game)
+    yield "scores", "Scores", aggregates + figures("aggregates") + by_game
     yield "curves", "Learning curves", figures("learning_curves", "aggregate_curves")
     if "profiles" in drawings:
         yield "profiles", "Performance profiles", figures("profiles")
@@ -168,7 +174,11 @@ def _lede(comparison: Comparison) -> str:
 def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
-    items = "".join(f"<li>{_text(warning)}</li>" for warning in warnings)
+    # An option is not broken after its dashes.
+    items = "".join(
+        re.sub(r"(--[a-z-]+)", r"<code>\1</code>", f"<li>{_text(warning)}</li>")
+        for warning in warnings
+    )
     return (
         '<section class="warnings" aria-labelledby="first"><h2 id="first">Read this first</h2>'
         f"<ul>{items}</ul></section>"
@@ -183,9 +193,10 @@ def _method(comparison: Comparison, command: str) -> str:
         '<section aria-labelledby="method"><h2 id="method">How the numbers are made</h2><p>'
         + _text(
             "A run's score is its last value at or before the step where all runs of the game end. "
-            f"Aggregates are of the {score_unit(comparison)}.{human} Intervals are {percent(comparison)} "
-            f"percentile intervals of {inference.replicates:,} bootstrap data sets (seed "
-            f"{inference.seed}) that resample runs within each game. {describe_target(comparison)}"
+            f"Aggregates are of the {score_unit(comparison)}.{human} Intervals are "
+            f"{percent(comparison)} percentile intervals of {inference.replicates:,} bootstrap "
+            f"data sets (seed {inference.seed}) that resample runs within each game. "
+            + describe_target(comparison)
         )
         + f"</p><p>Made by <code>{_text(command)}</code>; every number is in the CSV files beside "
         f"this page.</p><ul>{sources}</ul></section>"

@@ -100,7 +100,7 @@ def compare(selection: Selection, inference: Inference) -> Comparison:
     scores = {group: in_units(finals, group) for group in selection.groups}
     aggregates: dict[str, dict[str, Interval]] = {}
     if games:
-        for name, statistic in _statistics(is_normalised).items():
+        for name, statistic in _statistics(len(games), is_normalised).items():
             aggregates[name] = {g: inference.interval(statistic, s) for g, s in scores.items()}
         aggregates["mean over training"] = {
             group: inference.interval(mean_of_games, in_units(areas, group))
@@ -149,12 +149,11 @@ def compare(selection: Selection, inference: Inference) -> Comparison:
     )
 
 
-def _statistics(is_normalised: bool) -> dict[str, Statistic]:
-    statistics: dict[str, Statistic] = {
-        "IQM": interquartile_mean,
-        "median": median_of_games,
-        "mean": mean_of_games,
-    }
+def _statistics(num_games: int, is_normalised: bool) -> dict[str, Statistic]:
+    statistics: dict[str, Statistic] = {"IQM": interquartile_mean}
+    if num_games > 1:  # Of one game's mean it would be that mean.
+        statistics["median"] = median_of_games
+    statistics["mean"] = mean_of_games
     if is_normalised:
         statistics["optimality gap"] = optimality_gap
     return statistics

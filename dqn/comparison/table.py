@@ -35,11 +35,11 @@ class Table:
             writer.writerows(self.rows)
 
 
-def format_cell(cell: Cell) -> str:
-    """A cell for people: four digits, thousands apart, words for what is no number.
+def format_cell(cell: Cell, *, digits: int = 4) -> str:
+    """A cell for people: few digits, thousands apart, words for what is no number.
 
-    >>> [format_cell(c) for c in (0.123456, 1234567.0, 12, float("inf"), None, True)]
-    ['0.1235', '1,234,567', '12', 'never', '–', 'yes']
+    >>> [format_cell(c) for c in (0.123456, 6543.2, 12, float("inf"), None, True)]
+    ['0.1235', '6,543', '12', 'never', '–', 'yes']
     >>> format_cell(2.5e-4)
     '0.00025'
     """
@@ -55,12 +55,16 @@ def format_cell(cell: Cell) -> str:
         return "–"
     if np.isinf(cell):
         return "never"
-    return f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
+    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.{digits}g}"
 
 
 def format_interval(interval: Interval) -> str:
-    """``estimate [low, high]``"""
-    estimate, low, high = (format_cell(float(value)) for value in interval)
+    """``estimate [low, high]``, three digits each: no interval of few runs deserves more.
+
+    >>> format_interval(Interval(np.float64(0.75432), np.float64(0.7), np.float64(0.8001)))
+    '0.754 [0.7, 0.8]'
+    """
+    estimate, low, high = (format_cell(float(value), digits=3) for value in interval)
     return f"{estimate} [{low}, {high}]"
 
 

@@ -8,7 +8,7 @@ from dqn.comparison.bands import Band
 from dqn.comparison.results import Comparison
 from dqn.comparison.selection import differing_settings
 from dqn.comparison.table import Cell, Table, format_interval
-from dqn.comparison.wording import score_unit, weight_layers
+from dqn.comparison.wording import ranked_groups, score_unit, weight_layers
 from dqn.statistics import Interval
 
 INTERVAL_COLUMNS = ("estimate", "low", "high")
@@ -91,17 +91,13 @@ def aggregate_summary(comparison: Comparison) -> Table:
     """One row a group, best IQM first: the table of the terminal and of the top of the page."""
     selection = comparison.selection
     names = list(comparison.aggregates)
-    order = sorted(
-        selection.groups,
-        key=lambda g: -float(comparison.aggregates["IQM"][g].estimate) if names else 0.0,
-    )
     rows: list[tuple[Cell, ...]] = [
         (
             group,
             len(selection.of_group(group)),
             *(format_interval(comparison.aggregates[name][group]) for name in names),
         )
-        for group in order
+        for group in ranked_groups(comparison)
     ]
     level = f"{comparison.inference.confidence:.0%}"
     games = len(comparison.aggregate_games)

@@ -15,6 +15,15 @@ def weight_layers(comparison: Comparison, game: str) -> list[str]:
     return [name for name in names if name.endswith("weight")] or list(names) or ["parameters"]
 
 
+def ranked_groups(comparison: Comparison) -> list[str]:
+    """Groups by IQM, the best first; by name where there are no aggregates."""
+    intervals = comparison.aggregates.get("IQM", {})
+    return sorted(
+        comparison.selection.groups,
+        key=lambda group: -float(intervals[group].estimate) if intervals else 0.0,
+    )
+
+
 def score_unit(comparison: Comparison) -> str:
     """What aggregates are of."""
     if not comparison.is_normalised:
