@@ -139,11 +139,14 @@ def canonical_game(name: str) -> str:
     ('bank_heist', 'ms_pacman')
     >>> canonical_game("ALE/Pong-v5"), canonical_game("CartPole-v1")
     ('pong', 'cartpole')
+    >>> canonical_game("MinAtar/Breakout-v1")  # Another game than Atari's.
+    'minatar_breakout'
     """
+    prefix = "minatar_" if name.lower().startswith("minatar/") else ""
     stem = re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "", name.rsplit("/", 1)[-1])
     squashed = re.sub(r"[^a-z0-9]", "", stem.lower())
     snake = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return _games_by_squashed_name().get(squashed, snake)
+    return prefix + _games_by_squashed_name().get(squashed, snake)
 
 
 def is_atari_game(game: str) -> bool:

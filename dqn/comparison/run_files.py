@@ -13,6 +13,7 @@ from dqn.comparison.curves import (
     Curve,
     InputError,
     Run,
+    is_atari_game,
     is_of_single_games,
     make_curve,
 )
@@ -70,7 +71,7 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
     return Run(
         source=str(directory),
         optimizer=_optimizer_name(directory, settings),
-        game=str(settings.get("env.game", "unknown")),
+        game=_game(settings),
         seed=str(settings.get("seed", directory.name)),
         scores=scores,
         score_kind="evaluation" if metric.startswith("eval/") else "training",
@@ -123,6 +124,12 @@ def _flatten(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _game(settings: Mapping[str, object]) -> str:
+    """MinAtar's Breakout is another game than Atari's and has no human score of it."""
+    game, kind = str(settings.get("env.game", "unknown")), settings.get("env.kind", "atari")
+    return game if kind == "atari" or not is_atari_game(game) else f"{kind}_{game}"
 
 
 def _optimizer_name(directory: Path, settings: Mapping[str, object]) -> str:
