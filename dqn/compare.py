@@ -234,3 +234,7 @@ def _reference(text: str) -> tuple[str, ReferenceScores]:
     if not low < high:
         raise argparse.ArgumentTypeError(f"{text!r} must have LOW below HIGH")
     return canonical_game(game), ReferenceScores(low, high)
+
+
+if __name__ == "__main__":
+    main()

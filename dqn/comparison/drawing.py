@@ -121,7 +121,12 @@ class Ink:
 
     def line(self, axes: Axes, group: str, x: Any, y: Any, **kwargs: Any) -> None:
         axes.plot(
-            x, y, color=self.colour(group), linestyle=self.dashes(group), label=group, **kwargs
+            x,
+            y,
+            color=self.colour(group),
+            linestyle=self.dashes(group),
+            label=literal(group),
+            **kwargs,
         )
 
     def band(self, axes: Axes, group: str, band: Band) -> None:
@@ -134,6 +139,15 @@ class Ink:
             alpha=0.16,
             linewidth=0,
         )
+
+
+def literal(text: str) -> str:
+    """A name as matplotlib must be given it: a ``$`` would begin a formula.
+
+    >>> literal("lr=$1")
+    'lr=\\\\$1'
+    """
+    return text.replace("$", r"\$")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -166,7 +180,7 @@ def interval_rows(axes: Axes, intervals: Mapping[str, Interval], colours: Sequen
         estimate, low, high = (float(value) for value in interval)
         axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.35)
         axes.plot([estimate], [row], marker="o", color=colour, markersize=6)
-    axes.set_yticks(range(len(intervals)), list(intervals))
+    axes.set_yticks(range(len(intervals)), [literal(name) for name in intervals])
     axes.set_ylim(len(intervals) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", visible=False)

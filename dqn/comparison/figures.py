@@ -18,6 +18,7 @@ from dqn.comparison.drawing import (
     axis_of_steps,
     interval_rows,
     legend,
+    literal,
     new_panels,
 )
 from dqn.comparison.results import Comparison
@@ -206,8 +207,9 @@ def _improvement_matrix(comparison: Comparison) -> Figure:
             )
         )
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8)
-    axes.set_xticks(range(len(groups)), groups, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(groups)), groups)
+    names = [literal(group) for group in groups]
+    axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(groups)), names)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_ylabel("probability that this one ...")
