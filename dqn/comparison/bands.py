@@ -118,8 +118,8 @@ def _over_time(run: Run, end: float) -> Curve | None:
     """Scores up to ``end`` over seconds of training."""
     if run.seconds is None:
         return None
-    inside = run.scores.steps <= end
-    return Curve(run.seconds.at(run.scores.steps[inside]), run.scores.values[inside])
+    scores = run.scores.until(end)
+    return Curve(run.seconds.at(scores.steps), scores.values)
 
 
 def layers(selection: Selection, game: str) -> dict[str, dict[str, LayerCurve]]:

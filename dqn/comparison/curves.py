@@ -18,6 +18,8 @@ from dqn.statistics import Float64Array
 
 # Curves of single games are averaged over so many: the training performance of Machado et al. 2018.
 GAMES_PER_POINT = 100
+# How far after a step a measurement still counts as made at it, as a share of the step.
+STEP_TOLERANCE = 0.01
 
 
 class Curve(NamedTuple):
@@ -35,10 +37,15 @@ class Curve(NamedTuple):
         """Values at other steps: linear between measurements, level beyond both ends."""
         return np.interp(steps, self.steps, self.values)
 
-    def last_at(self, step: float) -> float:
-        """The last value measured at or before ``step``; the first where there is none."""
-        index = int(np.searchsorted(self.steps, step, side="right")) - 1
-        return float(self.values[max(index, 0)])
+    def until(self, step: float) -> "Curve":
+        """The measurements up to ``step`` and a little beyond; the first where there is none.
+
+        Environments that step side by side put the evaluations of two equal runs a few steps
+        apart: at 5,998 and 6,001 where 6,000 was meant.
+        """
+        num_points = int(np.searchsorted(self.steps, step * (1.0 + STEP_TOLERANCE), side="right"))
+        kept = slice(max(num_points, 1))
+        return Curve(self.steps[kept], self.values[kept])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ def legend(figure: Figure, axes: Axes) -> None:
     """One legend for all panels, below them, as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     longest = max((len(label) for label in labels), default=1)
-    columns = int(np.clip(figure.get_figwidth() * 13 / (longest + 8), 1, len(labels) or 1))
+    columns = int(np.clip(0.5 + figure.get_figwidth() * 13 / (longest + 8), 1, len(labels) or 1))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
 
 

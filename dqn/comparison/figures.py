@@ -44,6 +44,10 @@ def draw(comparison: Comparison) -> list[Drawing]:
         for game in comparison.selection.games:
             if comparison.layers[game]:
                 drawings.append(layer_rates(comparison, game))
+        for drawing in drawings:
+            # Arranged once: otherwise every format in which it is saved arranges it again.
+            drawing.figure.draw_without_rendering()
+            drawing.figure.set_layout_engine("none")
         return drawings
 
 

@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from dqn.comparison.curves import STEP_TOLERANCE
 from dqn.comparison.drawing import COLOURS, DARK_COLOURS, FAINT, INK, Drawing
 from dqn.comparison.results import Comparison
 from dqn.comparison.selection import AXIS_UNITS
@@ -192,7 +193,8 @@ def _method(comparison: Comparison, command: str) -> str:
     return (
         '<section aria-labelledby="method"><h2 id="method">How the numbers are made</h2><p>'
         + _text(
-            "A run's score is its last value at or before the step where all runs of the game end. "
+            "A run's score is its last value up to the step where all runs of the game end (or at "
+            f"most {STEP_TOLERANCE:.0%} after it). "
             f"Aggregates are of the {score_unit(comparison)}.{human} Intervals are "
             f"{percent(comparison)} percentile intervals of {inference.replicates:,} bootstrap "
             f"data sets (seed {inference.seed}) that resample runs within each game. "

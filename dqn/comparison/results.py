@@ -178,7 +178,7 @@ def _aggregate_games(
 
 def _final_scores(selection: Selection, key: GroupGame) -> Float64Array:
     end = selection.ends[key[1]]
-    return np.array([run.scores.last_at(end) for run in selection.runs[key]])
+    return np.array([run.scores.until(end).values[-1] for run in selection.runs[key]])
 
 
 def _areas(selection: Selection, key: GroupGame) -> Float64Array:
@@ -227,5 +227,4 @@ def _targets(
 
 
 def _steps_to_target(run: Run, target: float, end: float) -> float:
-    step = steps_to_score(*run.scores, target)
-    return step if step <= end else float("inf")
+    return steps_to_score(*run.scores.until(end), target)

@@ -73,6 +73,17 @@ def test_score_is_the_last_one_measured_at_or_before_the_common_step():
     assert comparison.areas["sgd", "pong"][0] == pytest.approx(area)
 
 
+def test_evaluations_a_few_steps_apart_count_as_made_at_the_same_step():
+    early, late = make_run(), make_run(seed=2, steps=(101, 202, 302))
+    comparison = compare(select([early, late]), Inference(target=2, **FAST))
+    assert comparison.selection.ends == {"pong": 300}
+    assert comparison.finals["adam", "pong"].tolist() == [2, 2]
+    assert comparison.steps_to_target["adam", "pong"].tolist() == [300, 302]
+    # A hundredth of the step and no more.
+    later = make_run(seed=2, steps=(101, 202, 304))
+    assert compare(select([early, later]), Inference(**FAST)).finals["adam", "pong"][1] == 1
+
+
 def test_curves_are_pointwise_means_of_interpolated_runs():
     comparison = compare(select(runs_of(FINALS)), Inference(**FAST))
     band = comparison.mean_curves["adam", "pong"]
