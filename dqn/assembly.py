@@ -11,10 +11,25 @@ import torch
 
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
-from dqn.environments import AtariEnvironment, ControlEnvironment, check_game
+from dqn.environments import (
+    AtariEnvironment,
+    ControlEnvironment,
+    MinAtarEnvironment,
+    check_game,
+    check_minatar_game,
+    get_minatar_protocol,
+)
 from dqn.evaluation import Evaluation, evaluate
 from dqn.losses import Reduction, clipped_error_loss
-from dqn.networks import MLP, NatureCNN, NipsCNN, QNetwork, TorsoFactory, build_q_network
+from dqn.networks import (
+    MLP,
+    MinAtarCNN,
+    NatureCNN,
+    NipsCNN,
+    QNetwork,
+    TorsoFactory,
+    build_q_network,
+)
 from dqn.protocols import AtariProtocol, get_protocol
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
@@ -22,7 +37,7 @@ from dqn.seeding import Seeds, environment_seed
 from dqn.training import TrainingPlan
 from dqn.video import Recording, record_episode
 
-Environment = AtariEnvironment | ControlEnvironment
+Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
 
 # A control task has no protocol to say it: the greedy policy is evaluated.
 CONTROL_EVALUATION_EPSILON = 0.0
@@ -46,7 +61,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:
-    """The Atari protocol, or None for a control task.
+    """The Atari protocol, or None for a control task or MinAtar.
 
     Raises:
         ConfigError: there is no protocol of that name.
@@ -66,11 +81,14 @@ def check_environment(config: EnvConfig) -> None:
         ConfigError: naming the nearest known game.
     """
     protocol_of(config)
-    if config.kind == "atari":
-        try:
+    try:
+        if config.kind == "atari":
             check_game(config.game)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        if config.kind == "minatar":
+            check_minatar_game(config.game)
+            get_minatar_protocol(str(config.protocol))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build_environment(
@@ -85,6 +103,14 @@ def build_environment(
     protocol = protocol_of(config)
     if protocol is None:
         try:
+            if config.kind == "minatar":
+                return MinAtarEnvironment(
+                    config.game,
+                    protocol=get_minatar_protocol(str(config.protocol)),
+                    num_envs=num_envs,
+                    seed=seed,
+                    render_mode=render_mode,
+                )
             return ControlEnvironment(
                 str(config.id), num_envs=num_envs, seed=seed, render_mode=render_mode
             )
@@ -112,6 +138,7 @@ def build_network(
     torsos: dict[str, TorsoFactory] = {
         "nature_cnn": NatureCNN,
         "nips_cnn": NipsCNN,
+        "minatar_cnn": MinAtarCNN,
         "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }
     try:
@@ -184,7 +211,7 @@ def build_replay(
     Raises:
         ConfigError: it does not fit into memory, or is too small.
     """
-    is_image = environment.stack_size > 1
+    is_image = environment.observation_dtype == np.uint8
     try:
         return UniformReplay(
             num_envs=environment.num_envs,
@@ -243,6 +270,8 @@ def evaluation_epsilon(config: TrainConfig) -> float:
     """The configured ε of evaluation, else the protocol's."""
     if config.evaluation.epsilon is not None:
         return config.evaluation.epsilon
+    if config.env.kind == "minatar":
+        return get_minatar_protocol(str(config.env.protocol)).evaluation_epsilon
     protocol = protocol_of(config.env)
     return CONTROL_EVALUATION_EPSILON if protocol is None else protocol.evaluation_epsilon
 
@@ -299,9 +328,9 @@ def record_video(config: TrainConfig, agent: DQN, path: Path, *, seeds: Seeds) -
             path,
             max_agent_steps=VIDEO_MAX_AGENT_STEPS,
             frames_per_second=(
-                ATARI_VIDEO_FRAMES_PER_SECOND
-                if config.env.kind == "atari"
-                else CONTROL_VIDEO_FRAMES_PER_SECOND
+                CONTROL_VIDEO_FRAMES_PER_SECOND
+                if config.env.kind == "control"
+                else ATARI_VIDEO_FRAMES_PER_SECOND
             ),
         )
     finally:

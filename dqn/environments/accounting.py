@@ -19,6 +19,21 @@ class EpisodeAccounting:
         self._return: npt.NDArray[np.float64] = np.zeros(num_envs, dtype=np.float64)
         self._length: IntArray = np.zeros(num_envs, dtype=np.int64)
 
+    @property
+    def score(self) -> npt.NDArray[np.float64]:
+        """``[num_envs]`` return of each current game so far."""
+        return self._return
+
+    @property
+    def length(self) -> IntArray:
+        """``[num_envs]`` agent steps of each current game so far."""
+        return self._length
+
+    def restore(self, *, score: npt.NDArray[np.float64], length: IntArray) -> None:
+        """Go on counting from what ``score`` and ``length`` were."""
+        self._return = score.copy()
+        self._length = length.copy()
+
     def reset(self) -> None:
         """All environments start a game."""
         self._return[:] = 0.0

@@ -95,13 +95,15 @@ REFUSED_VALUES = {
     "optimizer._target_=rmsprop.RMSProp": ["optimizer._target_", "did you mean rmsprop.RMSprop?"],
     "optimizer._target_=torch.optim.Adam": ["optimizer.alpha=0.95", "torch.optim.Adam takes"],
     "network.torso=mlp": ["network.torso=mlp", "nature_cnn", "env.game=pong"],
-    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, mlp"],
+    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, minatar_cnn, mlp"],
     "precision=fp16": ["precision=fp16", "fp32, bf16"],
     "device=gpu": ["device=gpu", "auto, cpu, cuda"],
     "optimizer=adam optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers from 0 and below 1"],
     "optimizer=adam optimizer.betas=[0.9,1.0]": ["optimizer.betas=[0.9, 1.0]", "2 numbers"],
     "optimizer=adam optimizer.betas=[0.9]": ["optimizer.betas=[0.9]", "2 numbers"],
     "experiment=cartpole network.torso=nature_cnn": ["network.torso=nature_cnn", "mlp"],
+    "experiment=minatar network.torso=mlp": ["network.torso=mlp", "minatar_cnn", "breakout"],
+    "experiment=minatar env.protocol=null": ["env.protocol=null", "minatar_v0 or minatar_v1"],
     "experiment=cartpole env.id=null": ["env.id=null", "CartPole-v1"],
     "experiment=cartpole env.game=breakout": [
         "env.game=breakout",
@@ -128,6 +130,8 @@ REFUSED_COMMANDS = {
     "env=atarii": ["env=atarii", "atari, cartpole", "did you mean atari?"],
     "env.game=pongg": ["env.game='pongg'", "did you mean 'pong'"],
     "env.protocol=natur": ["env.protocol='natur'", "did you mean 'nature'", "machado"],
+    "experiment=minatar env.game=pong": ["env.game='pong'", "asterix, breakout, freeway"],
+    "experiment=minatar env.protocol=nature": ["env.protocol='nature'", "minatar_v0, minatar_v1"],
     "replay.capacity=1e12": ["replay.capacity=1000000000000", "GB", "at most"],
     "optimizer=sgd optimizer.nesterov=true": ["torch.optim.SGD", "momentum"],
     "experiment=cartpole env.id=CartPol-v1 env.game=cartpol": [
@@ -243,6 +247,8 @@ def test_every_number_of_the_configuration_has_a_range():
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_built_with_every_optimizer(experiment):
+    if experiment == "minatar":
+        pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")
     seeds = derive_seeds(1)
     small = (
         "run_dir=unused",
@@ -364,6 +370,19 @@ def test_nature_experiment_is_the_papers_table():
     assert config.optimizer["lr"] == 0.00025
     assert config.optimizer["alpha"] == 0.95
     assert config.optimizer["eps"] == 0.01
+
+
+def test_minatar_experiment_is_its_papers_example():
+    """The constants at the head of kenjyoung/MinAtar's examples/dqn.py."""
+    config = validate(compose_config("experiment=minatar", "run_dir=unused"))
+    agent = config.agent
+    assert agent.batch_size == 32
+    assert config.replay.capacity == 100_000
+    assert agent.target_update_period_agent_steps == 1_000
+    assert agent.agent_steps_per_update == 1
+    assert agent.epsilon.decay_agent_steps == 100_000
+    assert agent.warmup_agent_steps == 5_000
+    assert (agent.epsilon.begin, agent.epsilon.end, agent.discount) == (1.0, 0.1, 0.99)
 
 
 def test_only_listed_classes_can_be_named():
