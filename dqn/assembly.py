@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from dqn import native
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
 from dqn.environments import (
@@ -23,6 +24,7 @@ from dqn.evaluation import Evaluation, evaluate
 from dqn.losses import Reduction, clipped_error_loss
 from dqn.networks import (
     MLP,
+    Implementation,
     MinAtarCNN,
     NatureCNN,
     NipsCNN,
@@ -39,6 +41,8 @@ from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
 
+# Before anybody has changed it.
+DEFAULT_NUM_THREADS = torch.get_num_threads()
 # A control task has no protocol to say it: the greedy policy is evaluated.
 CONTROL_EVALUATION_EPSILON = 0.0
 # Five minutes of Atari, the length that Mnih et al. 2015 evaluate for.
@@ -58,6 +62,17 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Threads of PyTorch and of the native torso; 0 chooses.
+
+    Chosen are one thread for PyTorch, whose threads stall beside a busy neighbour, and for the
+    native torso, whose threads do not and whose results do not depend on their number, as many as
+    PyTorch would have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
+    """
+    native.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
+    torch.set_num_threads(num_threads or 1)
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:
@@ -135,9 +150,10 @@ def build_network(
     Raises:
         ConfigError: the torso does not fit the observations.
     """
+    implementation = cast(Implementation, config.implementation)
     torsos: dict[str, TorsoFactory] = {
-        "nature_cnn": NatureCNN,
-        "nips_cnn": NipsCNN,
+        "nature_cnn": partial(NatureCNN, implementation=implementation),
+        "nips_cnn": partial(NipsCNN, implementation=implementation),
         "minatar_cnn": MinAtarCNN,
         "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
@@ -32,7 +30,7 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    torch.set_num_threads(config.num_threads)
+    assembly.set_num_threads(config.num_threads)
     agent, agent_steps = _load_agent(run_dir, run_config)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from dqn import assembly, checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
 from dqn.progress import Progress
@@ -55,7 +53,7 @@ def train(config: TrainConfig, *, label: str) -> float:
     device = assembly.resolve_device(config.device)
     if not config.overwrite:
         _refuse_other_run(run_dir, config)
-    torch.set_num_threads(config.num_threads)
+    assembly.set_num_threads(config.num_threads)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
 
@@ -97,6 +95,7 @@ def train(config: TrainConfig, *, label: str) -> float:
                 save=lambda trainer: _save(run_dir, trainer, telemetry),
                 should_stop=stop.is_set,
                 log_histograms=config.logging.histograms,
+                concurrent=config.concurrent,
             )
             if state is None:
                 telemetry.write_hyperparameters(_hyperparameters(config))

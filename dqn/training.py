@@ -14,7 +14,7 @@ from dqn.evaluation import Evaluation, VectorEnvironment
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.telemetry import Telemetry
-from dqn.types import ObservationArray, TimeStep
+from dqn.types import IntArray, ObservationArray, TimeStep
 from rmsprop import LayerSummary, update_ratios
 
 # How many of the last games the progress line averages.
@@ -86,6 +86,10 @@ class Trainer:
     due; log, evaluate and save where a period has passed. Saving comes last, so that a checkpoint
     knows of everything that was logged at its step: a run killed and resumed repeats no line.
 
+    When ``concurrent``, the updates are made while the environments step: those that were due
+    before this turn, from a replay that does not yet hold this turn's transitions. Which network
+    acts is the same in both modes, and neither depends on how fast anything is.
+
     Args:
         environment: for training; reset when ``run`` starts.
         agent: acts and learns.
@@ -101,6 +105,7 @@ class Trainer:
         save: writes a checkpoint of this trainer.
         should_stop: polled at every turn.
         log_histograms: also write the histogram of each layer's effective learning rates.
+        concurrent: learn while the environments step, one vector of decisions behind.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Trainer:
         save: Callable[["Trainer"], None],
         should_stop: Callable[[], bool],
         log_histograms: bool,
+        concurrent: bool,
     ) -> None:
         self.agent = agent
         self.replay = replay
@@ -138,6 +144,7 @@ class Trainer:
         self._save = save
         self._should_stop = should_stop
         self._log_histograms = log_histograms
+        self._concurrent = concurrent
         self._saved_agent_steps = 0
         self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, agent.device)
@@ -163,8 +170,7 @@ class Trainer:
                 self._save(self)
             else:
                 previous_agent_steps = self.agent_steps
-                time_step = self._collect(time_step)
-                self._learn()
+                time_step = self._turn(time_step)
                 if self._passed(self._plan.log_period_agent_steps, previous_agent_steps):
                     self._log_interval()
         self._save(self)
@@ -188,9 +194,18 @@ class Trainer:
         self.evaluated_agent_steps = state["evaluated_agent_steps"]
         self.is_solved = state["is_solved"]
 
-    def _collect(self, time_step: TimeStep) -> TimeStep:
+    def _turn(self, time_step: TimeStep) -> TimeStep:
         actions = self.agent.act(time_step.observation_t, self._behaviour_epsilon(self.agent_steps))
-        next_time_step = self._environment.step(actions)
+        self._environment.step_async(actions)
+        if self._concurrent:
+            self._learn()
+        next_time_step = self._environment.step_wait()
+        self._remember(time_step, actions, next_time_step)
+        if not self._concurrent:
+            self._learn()
+        return next_time_step
+
+    def _remember(self, time_step: TimeStep, actions: IntArray, next_time_step: TimeStep) -> None:
         # After a game's last observation the environment ignores the action and restarts.
         is_decision = ~time_step.is_last_t
         self.replay.append(
@@ -212,7 +227,6 @@ class Trainer:
                 }
             )
         self._progress.update(self.agent_steps, self._recent_returns)
-        return next_time_step
 
     def _learn(self) -> None:
         self._set_learning_rates()

@@ -47,6 +47,15 @@ class TimeStep(NamedTuple):
     episode_return_t: FloatArray
     episode_length_t: IntArray
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Copies of the fields as tensors, which ``torch.load(weights_only=True)`` reads."""
+        return {name: torch.from_numpy(field.copy()) for name, field in self._asdict().items()}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> "TimeStep":
+        """The time step that ``state_dict`` was made of."""
+        return cls(**{name: field.numpy() for name, field in state.items()})
+
 
 class Batch(NamedTuple):
     """Transitions sampled from replay, all on one device.

@@ -39,7 +39,13 @@ class ScriptedEnvironment:
         return self._time_step([True] * self.num_envs)
 
     def step(self, actions: np.ndarray) -> TimeStep:
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: np.ndarray) -> None:
         self.actions.append(actions)
+
+    def step_wait(self) -> TimeStep:
         is_first = []
         for env in range(self.num_envs):
             is_over = self.made[env] == self.game(env).length

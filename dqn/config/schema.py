@@ -50,6 +50,7 @@ class NetworkConfig:
     torso: str
     hidden_sizes: list[int]
     input_scale: list[float]
+    implementation: str
 
 
 @dataclass
@@ -95,6 +96,7 @@ class TrainConfig:
     device: str
     precision: str
     num_threads: int
+    concurrent: bool
     run_dir: str
     overwrite: bool
 

@@ -73,7 +73,7 @@ RANGES: Mapping[str, Range] = {
     "epsilon": FRACTION,
     "seed": Range(0, 2**31 - 1),
     "total_agent_steps": AT_LEAST_ONE,
-    "num_threads": Range(1, 1024),
+    "num_threads": Range(0, 1024),
     "optimizer.lr": NON_NEGATIVE,
     "optimizer.alpha": DECAY,
     "optimizer.eps": NON_NEGATIVE,
@@ -88,6 +88,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "env.kind": ("atari", "minatar", "control"),
     "agent.loss_reduction": ("sum", "mean"),
     "network.torso": ("nature_cnn", "nips_cnn", "minatar_cnn", "mlp"),
+    "network.implementation": ("auto", "native", "torch"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "bf16"),
 }

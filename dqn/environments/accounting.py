@@ -1,9 +1,19 @@
 """Scores of whole games, counted where the rewards are still raw."""
 
+from typing import TypedDict
+
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dqn.types import BoolArray, FloatArray, IntArray, ObservationArray, TimeStep
+
+
+class AccountingState(TypedDict):
+    """What ``EpisodeAccounting.state_dict`` returns."""
+
+    episode_return: torch.Tensor
+    episode_length: torch.Tensor
 
 
 class EpisodeAccounting:
@@ -20,19 +30,9 @@ class EpisodeAccounting:
         self._length: IntArray = np.zeros(num_envs, dtype=np.int64)
 
     @property
-    def score(self) -> npt.NDArray[np.float64]:
-        """``[num_envs]`` return of each current game so far."""
-        return self._return
-
-    @property
     def length(self) -> IntArray:
         """``[num_envs]`` agent steps of each current game so far."""
         return self._length
-
-    def restore(self, *, score: npt.NDArray[np.float64], length: IntArray) -> None:
-        """Go on counting from what ``score`` and ``length`` were."""
-        self._return = score.copy()
-        self._length = length.copy()
 
     def reset(self) -> None:
         """All environments start a game."""
@@ -58,6 +58,18 @@ class EpisodeAccounting:
         episode_return_t = np.where(is_last_t, self._return, np.nan).astype(np.float32)
         episode_length_t = np.where(is_last_t, self._length, 0)
         return episode_return_t, episode_length_t
+
+    def state_dict(self) -> AccountingState:
+        """The sums of the games in progress."""
+        return {
+            "episode_return": torch.from_numpy(self._return.copy()),
+            "episode_length": torch.from_numpy(self._length.copy()),
+        }
+
+    def load_state_dict(self, state: AccountingState) -> None:
+        """Go on with the sums of ``state``."""
+        self._return = state["episode_return"].numpy().copy()
+        self._length = state["episode_length"].numpy().copy()
 
 
 def opening_time_step(observation_t: ObservationArray) -> TimeStep:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict, cast
 import numpy as np
 import torch
 
-from dqn.environments.accounting import EpisodeAccounting, opening_time_step
+from dqn.environments.accounting import AccountingState, EpisodeAccounting, opening_time_step
 from dqn.environments.actions import check_actions
 from dqn.environments.rendering import RgbArray, check_render_mode
 from dqn.types import BoolArray, IntArray, TimeStep
@@ -100,12 +100,12 @@ space_invaders
 class MinAtarState(TypedDict):
     """Where every game stands: tensors and plain values, for ``torch.load(weights_only=True)``."""
 
+    game: str
     games: list[dict[str, object]]
     last_actions: list[int]
     random_states: list[dict[str, object]]
-    is_last_tm1: torch.Tensor
-    episode_return: torch.Tensor
-    episode_length: torch.Tensor
+    accounting: AccountingState
+    time_step: dict[str, torch.Tensor]
 
 
 class MinAtarEnvironment:
@@ -161,7 +161,8 @@ class MinAtarEnvironment:
         assert (height, width) == _SCREEN_SIZE
         self._num_channels = int(num_channels)
         self._accounting = EpisodeAccounting(num_envs)
-        self._is_last_tm1: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+        self._actions_tm1: IntArray | None = None
+        self._time_step: TimeStep | None = None
 
     @property
     def game(self) -> str:
@@ -220,12 +221,13 @@ class MinAtarEnvironment:
         for i, env in enumerate(self._envs):
             env.game.last_action = 0  # As it is built; the package's reset leaves the last game's.
             observation_t[i] = _planes(env.reset(seed=self._seed + i)[0])
+        self._actions_tm1 = None
         self._accounting.reset()
-        self._is_last_tm1 = np.zeros(self.num_envs, dtype=np.bool_)
-        return opening_time_step(observation_t)
+        self._time_step = opening_time_step(observation_t)
+        return self._time_step
 
     def step(self, actions: IntArray) -> TimeStep:
-        """Carry out one action in each copy.
+        """Carry out one action in each copy: ``step_async``, then ``step_wait``.
 
         Args:
             actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where a game starts.
@@ -233,11 +235,35 @@ class MinAtarEnvironment:
         Raises:
             ValueError: for actions of another shape or dtype, or out of range.
         """
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: IntArray) -> None:
+        """Remember the actions for ``step_wait``: these games take no time worth sharing.
+
+        Raises:
+            ValueError: as ``step`` does.
+            RuntimeError: an earlier step has not been waited for, or there was no reset.
+        """
         check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
+        if self._actions_tm1 is not None or self._time_step is None:
+            raise RuntimeError("step_async: reset first, and wait for the step before")
+        self._actions_tm1 = actions.copy()
+
+    def step_wait(self) -> TimeStep:
+        """Carry out the actions of ``step_async``.
+
+        Raises:
+            RuntimeError: no step has been begun.
+        """
+        actions, time_step_tm1 = self._actions_tm1, self._time_step
+        if actions is None or time_step_tm1 is None:
+            raise RuntimeError("step_wait: call step_async first")
+        self._actions_tm1 = None
         observation_t = self._empty_observation()
         reward_t = np.zeros(self.num_envs, dtype=np.float32)
         is_terminal_t = np.zeros(self.num_envs, dtype=np.bool_)
-        is_first_t = self._is_last_tm1
+        is_first_t = time_step_tm1.is_last_t
         for i, env in enumerate(self._envs):
             if is_first_t[i]:
                 observation, _ = env.reset()
@@ -249,8 +275,7 @@ class MinAtarEnvironment:
         episode_return_t, episode_length_t = self._accounting.update(
             reward_t=reward_t, is_first_t=is_first_t, is_last_t=is_last_t
         )
-        self._is_last_tm1 = is_last_t
-        return TimeStep(
+        self._time_step = TimeStep(
             observation_t=observation_t,
             reward_t=reward_t,
             is_first_t=is_first_t,
@@ -259,6 +284,7 @@ class MinAtarEnvironment:
             episode_return_t=episode_return_t,
             episode_length_t=episode_length_t,
         )
+        return self._time_step
 
     def render(self) -> RgbArray:
         """The game in the package's colours, ``[160, 160, 3]`` uint8.
@@ -276,29 +302,37 @@ class MinAtarEnvironment:
         """Nothing to release."""
 
     def state_dict(self) -> MinAtarState:
-        """The games in progress, their random generators and scores, exactly."""
+        """The games in progress, their random generators and scores, exactly.
+
+        Raises:
+            RuntimeError: before the first reset, or while a step is under way.
+        """
+        if self._time_step is None or self._actions_tm1 is not None:
+            raise RuntimeError("state_dict: needs games in progress and no step under way")
         return {
+            "game": self._game,
             "games": [_game_state(env.game.env) for env in self._envs],
             "last_actions": [int(env.game.last_action) for env in self._envs],
             "random_states": [_random_state(env.game.random) for env in self._envs],
-            "is_last_tm1": torch.from_numpy(self._is_last_tm1.copy()),
-            "episode_return": torch.from_numpy(self._accounting.score.copy()),
-            "episode_length": torch.from_numpy(self._accounting.length.copy()),
+            "accounting": self._accounting.state_dict(),
+            "time_step": self._time_step.state_dict(),
         }
 
-    def load_state_dict(self, state: MinAtarState) -> None:
-        """Go on with the games of ``state``: the next ``step`` answers as theirs would have.
+    def load_state_dict(self, state: MinAtarState) -> TimeStep:
+        """Put every game where it stood.
+
+        Returns:
+            The time step they stood at, from which the same actions lead to the same games.
 
         Raises:
-            ValueError: it is of another number of copies, or of another game.
+            ValueError: it is of another game, or of another number of copies.
         """
+        if state["game"] != self._game:
+            raise ValueError(f"the saved games are of {state['game']}, not of {self._game}")
         if len(state["games"]) != self.num_envs:
             raise ValueError(
                 f"the saved state has {len(state['games'])} games, this environment {self.num_envs}"
             )
-        for env, game in zip(self._envs, state["games"], strict=True):
-            if game.keys() != _game_state(env.game.env).keys():
-                raise ValueError(f"the saved state is of another game than {self._game}")
         for i, env in enumerate(self._envs):
             env.game.env.__dict__.update(
                 {name: _from_plain(value) for name, value in state["games"][i].items()}
@@ -307,17 +341,10 @@ class MinAtarEnvironment:
             _set_random_state(env.game.random, state["random_states"][i])
             # As after the package's seed(): one generator for the game and its sticky actions.
             env.game.env.random = env.game.random
-        self._is_last_tm1 = state["is_last_tm1"].numpy().copy()
-        self._accounting.restore(
-            score=state["episode_return"].numpy(), length=state["episode_length"].numpy()
-        )
-
-    def observation(self) -> torch.Tensor:
-        """What every copy shows now, ``[num_envs, *observation_shape]`` uint8."""
-        observation_t = self._empty_observation()
-        for i, env in enumerate(self._envs):
-            observation_t[i] = _planes(env.game.state())
-        return torch.from_numpy(observation_t)
+        self._actions_tm1 = None
+        self._accounting.load_state_dict(state["accounting"])
+        self._time_step = TimeStep.from_state_dict(state["time_step"])
+        return self._time_step
 
     def _empty_observation(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.empty((self.num_envs, *self.frame_shape), dtype=np.uint8)

@@ -355,6 +355,28 @@ def test_rendering_needs_a_single_environment_that_asked_for_it():
     environment.close()
 
 
+def test_split_step_answers_what_the_whole_one_does():
+    whole, split = (make("breakout", protocol=MACHADO, num_envs=2, seed=3) for _ in range(2))
+    whole.reset(), split.reset()
+    for actions in random_actions(whole, 300):
+        split.step_async(actions)
+        for one, other in zip(whole.step(actions), split.step_wait(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    whole.close(), split.close()
+
+
+def test_halves_of_a_step_come_in_order():
+    environment = make("pong")
+    environment.reset()
+    with pytest.raises(RuntimeError, match="call step_async first"):
+        environment.step_wait()
+    environment.step_async(np.zeros(1, dtype=np.int64))
+    with pytest.raises(RuntimeError, match="still has to be waited for"):
+        environment.step_async(np.zeros(1, dtype=np.int64))
+    assert environment.reset().is_first_t.all(), "a reset ends the step under way"
+    environment.close()
+
+
 @pytest.mark.parametrize(
     ("actions", "message"),
     [

@@ -124,6 +124,20 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         ControlEnvironment("CartPole-v1", **arguments)
 
 
+def test_split_step_answers_what_the_whole_one_does():
+    whole, split = (ControlEnvironment("CartPole-v1", num_envs=2, seed=3) for _ in range(2))
+    whole.reset(), split.reset()
+    with pytest.raises(RuntimeError, match="call step_async first"):
+        split.step_wait()
+    for actions in random_actions(whole, 100):
+        split.step_async(actions)
+        with pytest.raises(RuntimeError, match="still has to be waited for"):
+            split.step_async(actions)
+        for one, other in zip(whole.step(actions), split.step_wait(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    whole.close(), split.close()
+
+
 def test_bad_actions_are_refused():
     environment = ControlEnvironment("CartPole-v1", num_envs=2, seed=0)
     environment.reset()

@@ -140,7 +140,7 @@ def test_a_loaded_state_goes_on_as_the_saved_one(game):
     environment = MinAtarEnvironment(game, protocol=V1, num_envs=2, seed=1)
     environment.reset()
     for actions in random_actions(environment, 150, seed=1):
-        environment.step(actions)
+        stood_at = environment.step(actions)
     file = io.BytesIO()
     torch.save(environment.state_dict(), file)
     expected = [environment.step(actions) for actions in random_actions(environment, 300)]
@@ -148,12 +148,12 @@ def test_a_loaded_state_goes_on_as_the_saved_one(game):
     file.seek(0)
     other = MinAtarEnvironment(game, protocol=V1, num_envs=2, seed=99)
     other.reset()
-    other.load_state_dict(torch.load(file, weights_only=True))
-    shown = other.observation()
+    resumed = other.load_state_dict(torch.load(file, weights_only=True))
+    for ours, theirs in zip(resumed, stood_at, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     for actions, time_step in zip(random_actions(other, 300), expected, strict=True):
         for ours, theirs in zip(other.step(actions), time_step, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    assert shown.dtype == torch.uint8
 
 
 def test_a_state_is_a_copy_and_of_its_own_game():
@@ -165,7 +165,9 @@ def test_a_state_is_a_copy_and_of_its_own_game():
         environment.step(actions)
     assert torch.equal(state["games"][0]["alien_map"], aliens)
     other = MinAtarEnvironment("breakout", protocol=V1, num_envs=1, seed=1)
-    with pytest.raises(ValueError, match="another game than breakout"):
+    with pytest.raises(RuntimeError, match="needs games in progress"):
+        other.state_dict()
+    with pytest.raises(ValueError, match="of space_invaders, not of breakout"):
         other.load_state_dict(state)
     two = MinAtarEnvironment("space_invaders", protocol=V1, num_envs=2, seed=1)
     with pytest.raises(ValueError, match="has 1 games, this environment 2"):
