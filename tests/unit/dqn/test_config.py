@@ -341,6 +341,51 @@ def test_sgd_has_the_rate_that_deepminds_rmsprop_has_where_epsilon_dominates():
     assert momentum["lr"] / (1 - momentum["momentum"]) == pytest.approx(sgd["lr"])
 
 
+def step_size_of(name, **more):
+    """K and s* of a file's constants, for gradients summed over 32."""
+    path = CONFIG_DIR / "optimizer" / f"{name}.yaml"
+    target = yaml.safe_load(path.read_text())["_target_"]
+    rule = target.rpartition(".")[2].lower()
+    keys = ("lr", "eps", "momentum", "eps_inside_sqrt")
+    arguments = {key: value for key, value in optimizer_arguments(name).items() if key in keys}
+    return rmsprop.effective_step_size(rule, **arguments, **more)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.endswith("_matched")])
+def test_matched_files_have_deepminds_step_size_and_else_their_twins_constants(name):
+    more = {"num_updates": 10_000} if name == "adagrad_matched" else {}
+    ours, deepmind = step_size_of(name, **more), step_size_of("rmsprop_deepmind")
+    assert ours.small_gradient_rate == pytest.approx(deepmind.small_gradient_rate)
+    assert ours.crossover == pytest.approx(deepmind.crossover)
+    twin = optimizer_arguments(name.removesuffix("_matched"))
+    theirs = optimizer_arguments(name)
+    assert {key: theirs[key] for key in theirs if key not in ("lr", "eps")} == {
+        key: twin[key] for key in twin if key not in ("lr", "eps")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [
+        # K over DeepMind's, as in the table of public implementations.
+        ("rmsprop_tf1", 0.988),
+        ("rmsprop_torch", 0.3125),
+        ("rmsprop_misread", 6.25),
+        ("rmsprop_torch_defaults", 1e-2 / 3.2e-7 / 2.5e-3),
+        ("adam", 5.208),
+        ("adam_cleanrl", 1e-4 / 3.2e-7 / 2.5e-3),
+        ("sgd", 1.0),
+        ("momentum", 1.0),
+        ("sgd_torch_defaults", 0.0125),
+        ("momentum_torch_defaults", 0.125),
+    ],
+)
+def test_published_files_have_the_step_sizes_of_their_sources(name, ratio):
+    ours, deepmind = step_size_of(name), step_size_of("rmsprop_deepmind")
+    computed = ours.small_gradient_rate / deepmind.small_gradient_rate
+    assert computed == pytest.approx(ratio, rel=2e-3)
+
+
 @pytest.mark.parametrize("experiment", ["nature", "machado"])
 def test_full_experiments_explore_as_their_protocol_says(experiment):
     config = validate(composed(f"experiment={experiment}", "run_dir=unused"))
