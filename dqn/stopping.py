@@ -25,6 +25,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._previous_handlers: dict[signal.Signals, object] = {}
+        self._met_handler: object = None
 
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
@@ -34,6 +35,16 @@ class StopRequest:
     def exit_status(self) -> int:
         """128 + the signal's number, the shell's convention (130 SIGINT, 143 SIGTERM)."""
         return 128 + (self.signal_number or 0)
+
+    def forward(self) -> None:
+        """Give the signal on to who was there before us: a launcher that requeues the job.
+
+        To be called when everything is saved. What only ends the process (Python's own handler of
+        Ctrl-C) is left to the caller, who knows the exit status.
+        """
+        handler = self._met_handler
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(self.signal_number, None)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -52,6 +63,7 @@ class StopRequest:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Only a flag: saving inside a handler would see half-written state.
         self.signal_number = number
+        self._met_handler = self._previous_handlers.get(signal.Signals(number))
         self._restore()
 
     def _restore(self) -> None:
