@@ -4,6 +4,7 @@ It receives its network, optimizer and loss and knows no configuration: every nu
 the entry point. A variant (double, dueling, another loss) is another argument, not another agent.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict, cast
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqn.losses import double_q_learning_td_error
+from dqn.losses import double_q_learning_td_error, n_step_return
 from dqn.networks import QNetwork, QNetworkOutput
 from dqn.types import Batch, IntArray, ObservationArray
 
@@ -26,6 +27,18 @@ class LearnOutput(NamedTuple):
 
     loss: Tensor
     q_mean: Tensor
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a parameter is infinite or not a number: the training has come apart.
+
+    Attributes:
+        batch: the transitions it happened with, or None where they are not known any more.
+    """
+
+    def __init__(self, message: str, batch: Batch | None) -> None:
+        super().__init__(message)
+        self.batch = batch
 
 
 class AgentState(TypedDict):
@@ -78,8 +91,8 @@ class DQN:
 
     One update on a batch of transitions, in execution order::
 
-        r_t        <- clip(r_t, -reward_clip, reward_clip)
-        discount_t <- 0 where the return ended, else discount
+        r_t        <- n-step return of clip(r_t, -reward_clip, reward_clip)
+        discount_t <- 0 where the return ended, else discount^num_steps
         a_t        <- argmax_a Q_target(s_t, a), or argmax_a Q(s_t, a) with double_q_learning
         td_error   <- r_t + discount_t * Q_target(s_t, a_t) - Q(s_tm1, a_tm1)
         gradient   <- d loss(td_error) / d theta
@@ -150,11 +163,16 @@ class DQN:
         )
 
     def learn(self, batch: Batch) -> LearnOutput:
-        """One update of the network's parameters; gradients stay in ``.grad`` until the next."""
-        r_t = batch.r_t
-        if self._reward_clip is not None:
-            r_t = r_t.clamp(-self._reward_clip, self._reward_clip)
-        discount_t = self._discount * (~batch.is_terminal_t).to(r_t.dtype)  # [batch]
+        """One update of the network's parameters; gradients stay in ``.grad`` until the next.
+
+        Raises:
+            NonFiniteError: the loss is infinite or NaN; nothing was updated. Noticed at once on
+                the CPU, where looking costs nothing; on a GPU the caller looks now and then.
+        """
+        r_t = n_step_return(batch.r_t, discount=self._discount, reward_clip=self._reward_clip)
+        discount_t = (
+            self._discount ** batch.num_steps.to(r_t.dtype) * ~batch.is_terminal_t
+        )  # [batch]
         with torch.no_grad():
             q_t_target = self._q_values(self.target_network, batch.s_t)  # [batch, num_actions]
             q_t_selector = (
@@ -167,6 +185,8 @@ class DQN:
             )
         )
 
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+            raise NonFiniteError(f"the loss is {loss.item()}", batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

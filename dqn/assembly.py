@@ -35,7 +35,7 @@ from dqn.networks import (
 from dqn.protocols import AtariProtocol, get_protocol
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
-from dqn.seeding import Seeds, environment_seed
+from dqn.seeding import Seeds
 from dqn.training import TrainingPlan
 from dqn.video import Recording, record_episode
 
@@ -236,6 +236,8 @@ def build_replay(
             frame_dtype=torch.uint8 if is_image else torch.float32,
             stack_size=environment.stack_size,
             seed=seed,
+            n_step=config.agent.n_step,
+            compressed=config.replay.compressed,
             device=device,
         )
     except ValueError as error:
@@ -316,8 +318,15 @@ def evaluate_agent(
         environment.close()
 
 
-def record_video(config: TrainConfig, agent: DQN, path: Path, *, seeds: Seeds) -> Recording:
-    """Film the first evaluation game as this agent plays it.
+def record_video(
+    config: TrainConfig,
+    agent: DQN,
+    path: Path,
+    *,
+    seeds: Seeds,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Recording | None:
+    """Film the first evaluation game as this agent plays it; None when told to stop half-way.
 
     Raises:
         ImportError: drawing the task needs a package that is not installed.
@@ -343,6 +352,7 @@ def record_video(config: TrainConfig, agent: DQN, path: Path, *, seeds: Seeds) -
             ),
             path,
             max_agent_steps=VIDEO_MAX_AGENT_STEPS,
+            should_stop=should_stop,
             frames_per_second=(
                 CONTROL_VIDEO_FRAMES_PER_SECOND
                 if config.env.kind == "control"
@@ -353,16 +363,18 @@ def record_video(config: TrainConfig, agent: DQN, path: Path, *, seeds: Seeds) -
         environment.close()
 
 
-def training_environment(config: TrainConfig, *, seeds: Seeds, agent_steps: int) -> Environment:
-    """The environments to train in from ``agent_steps`` on."""
+def training_environment(config: TrainConfig, *, seeds: Seeds) -> Environment:
+    """The environments to train in, at their start."""
     return build_environment(
-        config.env,
-        num_envs=config.env.num_envs,
-        seed=environment_seed(seeds.environment, agent_steps),
-        training=True,
+        config.env, num_envs=config.env.num_envs, seed=seeds.environment, training=True
     )
 
 
 def checkpoint_directory(run_dir: Path) -> Path:
     """Where a run keeps its checkpoints."""
     return run_dir / "checkpoints"
+
+
+def best_weights_path(run_dir: Path) -> Path:
+    """Where a run keeps the weights of its best evaluation."""
+    return checkpoint_directory(run_dir) / "best.safetensors"

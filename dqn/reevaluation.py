@@ -9,7 +9,7 @@ from typing import cast
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
-from dqn.running import CONFIG_FILE, holds_run, unusable_directory
+from dqn.run_directory import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE
@@ -31,7 +31,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
     assembly.set_num_threads(config.num_threads)
-    agent, agent_steps = _load_agent(run_dir, run_config)
+    agent, agent_steps = load_agent(run_dir, run_config)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
     return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
 
 
-def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
+def load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
     """The run's agent at its newest readable checkpoint, and how many agent steps it had made."""
     seeds = derive_seeds(run_config.seed)
     environment = assembly.build_environment(
@@ -100,14 +100,12 @@ def _load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
     finally:
         environment.close()
     try:
-        state = checkpoint.load_newest(
-            assembly.checkpoint_directory(run_dir), keys={"agent", "agent_steps"}
-        )
+        saved = checkpoint.load_newest(assembly.checkpoint_directory(run_dir), keys={"agent"})
     except checkpoint.CheckpointError as error:
         raise ConfigError(
             f"run_dir={run_dir}: holds no checkpoint that can be read ({error})"
         ) from error
-    if state is None:
+    if saved is None:
         raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
-    agent.load_state_dict(cast(AgentState, state["agent"]))
-    return agent, cast(int, state["agent_steps"])
+    agent.load_state_dict(cast(AgentState, saved.state["agent"]))
+    return agent, saved.agent_steps

@@ -1,7 +1,7 @@
 """One seed for a run, independent streams for its parts."""
 
 import random
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -34,15 +34,41 @@ def derive_seeds(seed: int) -> Seeds:
     return Seeds(*(int(word) % 2**31 for word in words))
 
 
-def environment_seed(seed: int, agent_steps: int) -> int:
-    """Seed for environments that start at ``agent_steps``: a resumed run plays new games."""
-    if agent_steps == 0:
-        return seed
-    return int(np.random.SeedSequence([seed, agent_steps]).generate_state(1)[0]) % 2**31
-
-
 def seed_everything(seed: int) -> None:
     """Seed the global generators too; network initialisation draws from PyTorch's."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+class GeneratorState(TypedDict):
+    """The global generators, as ``torch.load(weights_only=True)`` reads them."""
+
+    python: tuple[object, ...]
+    numpy: dict[str, object]
+    torch: torch.Tensor
+    cuda: list[torch.Tensor]
+
+
+def generator_state() -> GeneratorState:
+    """Where Python's, NumPy's and PyTorch's global generators stand."""
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
+    key = torch.from_numpy(numpy_state["state"]["key"].copy())
+    return {
+        "python": random.getstate(),
+        "numpy": numpy_state | {"state": numpy_state["state"] | {"key": key}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def load_generator_state(state: GeneratorState) -> None:
+    """Put the global generators where ``generator_state`` found them."""
+    random.setstate(state["python"])
+    inner = cast(dict[str, object], state["numpy"]["state"])
+    key = cast(torch.Tensor, inner["key"]).numpy()
+    np.random.set_state(state["numpy"] | {"state": inner | {"key": key}})
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

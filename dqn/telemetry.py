@@ -3,6 +3,7 @@
 The x-axis everywhere is agent steps (decisions), never emulator frames.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,17 +11,34 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from dqn.evaluation import Evaluation
+from dqn.line_file import LineFile, LinePosition
 from rmsprop import Log10Histogram
 
 METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
 HyperparameterValue = bool | int | float | str
+_EVENT_FILES = "events.out.tfevents.*"
+
+
+class TelemetryPosition(TypedDict):
+    """How far the files had come at a checkpoint.
+
+    Attributes:
+        agent_steps: of the run.
+        metrics, evaluations: of the two files of lines.
+        events: size in bytes of each TensorBoard file.
+    """
+
+    agent_steps: int
+    metrics: LinePosition
+    evaluations: LinePosition
+    events: dict[str, int]
 
 
 class Telemetry:
@@ -30,29 +48,44 @@ class Telemetry:
     frames), ``updates`` and the metrics by tag. Quantities that depend on the clock live under
     ``speed/`` or end in ``_seconds``; everything else repeats exactly.
 
-    A full disk stops no training: the failure is reported once and the line is lost.
+    A full disk stops no training: the failure is reported, lines wait in memory and are written
+    when there is room; TensorBoard lacks what was logged meanwhile.
 
     Args:
         run_dir: the run's directory; event files, ``metrics.jsonl``, ``evaluations.jsonl``.
         frame_skip: emulator frames per agent step.
-        resume_agent_steps: where a resumed run goes on (later lines are dropped), or None.
+        position: where a resumed run goes on, as ``position`` gave it: every file is cut to what
+            it was then. None to begin empty files.
     """
 
     def __init__(
-        self, run_dir: Path, *, frame_skip: int, resume_agent_steps: int | None = None
+        self, run_dir: Path, *, frame_skip: int, position: TelemetryPosition | None = None
     ) -> None:
+        self._run_dir = run_dir
         self._frame_skip = frame_skip
         self._has_failed = False
         run_dir.mkdir(parents=True, exist_ok=True)
-        if resume_agent_steps is not None:
-            for name in (METRICS_FILE, EVALUATIONS_FILE):
-                _drop_lines_after(run_dir / name, resume_agent_steps)
-        self._metrics_file = (run_dir / METRICS_FILE).open("a", buffering=1, encoding="utf-8")
-        self._evaluations_file = (run_dir / EVALUATIONS_FILE).open(
-            "a", buffering=1, encoding="utf-8"
+        if position is not None:
+            _cut_event_files(run_dir, position["events"])
+        self._metrics_file = LineFile(
+            run_dir / METRICS_FILE, None if position is None else position["metrics"]
         )
-        purge_step = None if resume_agent_steps is None else resume_agent_steps + 1
-        self._tensorboard = SummaryWriter(str(run_dir), purge_step=purge_step)
+        self._evaluations_file = LineFile(
+            run_dir / EVALUATIONS_FILE, None if position is None else position["evaluations"]
+        )
+        for name, file in (
+            (METRICS_FILE, self._metrics_file),
+            (EVALUATIONS_FILE, self._evaluations_file),
+        ):
+            if not file.is_as_saved:
+                print(
+                    f"warning: {run_dir / name} is not what this run had written up to its "
+                    "checkpoint; its lines are kept as they are",
+                    file=sys.stderr,
+                )
+        # A TensorBoard that is open now has read what has just been cut off.
+        self._purge_step = None if position is None else position["agent_steps"] + 1
+        self._tensorboard = SummaryWriter(str(run_dir), purge_step=self._purge_step)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +102,7 @@ class Telemetry:
         """One line of ``metrics.jsonl`` and one TensorBoard scalar for each metric."""
         line = self._position(agent_steps, num_updates) | dict(metrics)
         try:
-            self._metrics_file.write(json.dumps(line) + "\n")
+            self._metrics_file.write(json.dumps(line))
             for tag, value in metrics.items():
                 self._tensorboard.add_scalar(tag, value, agent_steps)
         except OSError as error:
@@ -106,7 +139,7 @@ class Telemetry:
             "lengths": evaluation.lengths,
         }
         try:
-            self._evaluations_file.write(json.dumps(line) + "\n")
+            self._evaluations_file.write(json.dumps(line))
         except OSError as error:
             self._report(error)
         self.write(
@@ -151,13 +184,28 @@ class Telemetry:
         )
 
     def flush(self) -> None:
-        """Make everything written so far survive the process."""
+        """Make everything written so far survive the process and the machine."""
         try:
             self._metrics_file.flush()
             self._evaluations_file.flush()
+            if self._has_failed:
+                # TensorBoard's writer refuses everything after its first failure.
+                self._reopen_tensorboard()
             self._tensorboard.flush()
+            for path in self._run_dir.glob(_EVENT_FILES):
+                _sync(path)
+            self._has_failed = False
         except OSError as error:
             self._report(error)
+
+    def position(self, agent_steps: int) -> TelemetryPosition:
+        """Where the files stand, for the checkpoint that is written after ``flush``."""
+        return {
+            "agent_steps": agent_steps,
+            "metrics": self._metrics_file.position(),
+            "evaluations": self._evaluations_file.position(),
+            "events": {path.name: path.stat().st_size for path in self._run_dir.glob(_EVENT_FILES)},
+        }
 
     def close(self) -> None:
         """Flush and let go of the files."""
@@ -167,6 +215,11 @@ class Telemetry:
                 file.close()
             except OSError as error:
                 self._report(error)
+
+    def _reopen_tensorboard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._tensorboard.close()
+        self._tensorboard = SummaryWriter(str(self._run_dir), purge_step=self._purge_step)
 
     def _position(self, agent_steps: int, num_updates: int) -> dict[str, object]:
         return {
@@ -178,21 +231,24 @@ class Telemetry:
     def _report(self, error: OSError) -> None:
         if not self._has_failed:
             self._has_failed = True
-            print(f"warning: metrics are being lost, training goes on: {error}", file=sys.stderr)
+            print(
+                f"warning: metrics cannot be written and wait in memory, training goes on: {error}",
+                file=sys.stderr,
+            )
 
 
-def _drop_lines_after(path: Path, agent_steps: int) -> None:
-    """Keep the lines up to ``agent_steps``, also where the last one was cut short by a crash."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            step = json.loads(line)["step"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            break
-        if line.endswith("\n") and step <= agent_steps:
-            kept.append(line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+def _cut_event_files(run_dir: Path, sizes: Mapping[str, int]) -> None:
+    """Cut TensorBoard's files to what they were, and remove those that were not there."""
+    for path in run_dir.glob(_EVENT_FILES):
+        if path.name not in sizes:
+            path.unlink()
+        elif path.stat().st_size > sizes[path.name]:
+            os.truncate(path, sizes[path.name])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,21 +4,24 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
 
-from dqn.agent import DQN, AgentState
+from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
+from dqn.memory import peak_resident_bytes
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.telemetry import Telemetry
-from dqn.types import IntArray, ObservationArray, TimeStep
+from dqn.types import Batch, IntArray, ObservationArray, TimeStep
 from rmsprop import LayerSummary, update_ratios
 
 # How many of the last games the progress line averages.
 PROGRESS_GAMES = 20
+# A checkpoint that could not be written is tried again after this share of the period.
+RETRY_SHARE = 0.1
 
 
 class Diagnose(Protocol):
@@ -68,14 +71,46 @@ class TrainingPlan:
         return self.warmup_agent_steps + num_updates * self.agent_steps_per_update
 
 
+class GamesError(RuntimeError):
+    """The games in progress of a checkpoint cannot be gone on with."""
+
+
+class BestEvaluation(NamedTuple):
+    """The evaluation with the highest mean return so far, the earliest of equal ones.
+
+    Attributes:
+        return_mean: of its games.
+        agent_steps: when it was made.
+        weights: of the network that it judged, a copy on the CPU.
+    """
+
+    return_mean: float
+    agent_steps: int
+    weights: dict[str, torch.Tensor]
+
+
+class IntervalState(TypedDict):
+    """What a log line in the making has seen so far."""
+
+    agent_steps: int
+    num_updates: int
+    loss_sum: torch.Tensor
+    q_sum: torch.Tensor
+    elapsed_seconds: float
+
+
 class TrainerState(TypedDict):
-    """The loop's own share of a checkpoint."""
+    """Everything that decides how the training goes on."""
 
     agent: AgentState
     replay: ReplayState
+    environment: Any
     agent_steps: int
     evaluated_agent_steps: int
     is_solved: bool
+    best: tuple[float, int, dict[str, torch.Tensor]] | None
+    recent_returns: list[float]
+    interval: IntervalState
 
 
 class Trainer:
@@ -102,7 +137,8 @@ class Trainer:
         diagnose: effective learning rates of the optimizer by layer, or None where unknown.
         telemetry: where metrics go.
         progress: the line a person watches.
-        save: writes a checkpoint of this trainer.
+        save: writes a checkpoint of this trainer; False where it could not be written.
+        keep_best: keeps the weights of the best evaluation so far.
         should_stop: polled at every turn.
         log_histograms: also write the histogram of each layer's effective learning rates.
         concurrent: learn while the environments step, one vector of decisions behind.
@@ -121,7 +157,8 @@ class Trainer:
         diagnose: Diagnose | None,
         telemetry: Telemetry,
         progress: Progress,
-        save: Callable[["Trainer"], None],
+        save: Callable[["Trainer"], bool],
+        keep_best: Callable[["Trainer"], None],
         should_stop: Callable[[], bool],
         log_histograms: bool,
         concurrent: bool,
@@ -131,6 +168,7 @@ class Trainer:
         self.agent_steps = 0
         self.evaluated_agent_steps = -1
         self.is_solved = False
+        self.best: BestEvaluation | None = None
         self._environment = environment
         self._behaviour_epsilon = behaviour_epsilon
         self._learning_rate_factor = learning_rate_factor
@@ -142,10 +180,13 @@ class Trainer:
         self._telemetry = telemetry
         self._progress = progress
         self._save = save
+        self._keep_best = keep_best
         self._should_stop = should_stop
         self._log_histograms = log_histograms
         self._concurrent = concurrent
         self._saved_agent_steps = 0
+        self._save_again_at_agent_steps = 0
+        self._time_step: TimeStep | None = None
         self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, agent.device)
 
@@ -157,42 +198,70 @@ class Trainer:
 
     def run(self) -> bool:
         """Train until finished (True) or asked to stop (False); a checkpoint is left either way."""
-        time_step = self._environment.reset()
-        self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
+        if self._time_step is None:
+            self._time_step = self._environment.reset()
+        self._interval.go_on()
         while not self._should_stop():
             if self._evaluation_is_due():
                 self._run_evaluation()
             elif self.is_finished:
                 self._save(self)
                 return True
-            elif self._passed(self._plan.checkpoint_period_agent_steps, self._saved_agent_steps):
-                self._saved_agent_steps = self.agent_steps
-                self._save(self)
+            elif self._checkpoint_is_due():
+                self._run_save()
             else:
                 previous_agent_steps = self.agent_steps
-                time_step = self._turn(time_step)
+                self._time_step = self._turn(self._time_step)
                 if self._passed(self._plan.log_period_agent_steps, previous_agent_steps):
                     self._log_interval()
         self._save(self)
         return False
 
     def state_dict(self) -> TrainerState:
-        """Agent, replay and counters: what a later ``load_state_dict`` goes on from."""
+        """What a later ``load_state_dict`` goes on from, to the same bits; between turns only."""
         return {
             "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
+            "replay": self.replay.state_dict(with_frames=False),
+            "environment": self._environment.state_dict(),
             "agent_steps": self.agent_steps,
             "evaluated_agent_steps": self.evaluated_agent_steps,
             "is_solved": self.is_solved,
+            "best": None if self.best is None else (*self.best,),
+            "recent_returns": list(self._recent_returns),
+            "interval": self._interval.state_dict(),
         }
 
     def load_state_dict(self, state: TrainerState) -> None:
-        """Go on from ``state``; the environments start new games, which the replay sees."""
+        """Go on from ``state``.
+
+        Raises:
+            GamesError: the environments cannot be brought to where they stood. Everything else is
+                loaded; ``run`` opens new games, which the replay sees.
+            ValueError: the replay is of another layout.
+        """
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.agent_steps = self._saved_agent_steps = state["agent_steps"]
         self.evaluated_agent_steps = state["evaluated_agent_steps"]
         self.is_solved = state["is_solved"]
+        self.best = None if state["best"] is None else BestEvaluation(*state["best"])
+        self._recent_returns.extend(state["recent_returns"])
+        self._interval.load_state_dict(state["interval"])
+        try:
+            self._time_step = self._environment.load_state_dict(state["environment"])
+        except ValueError as error:
+            raise GamesError(str(error)) from error
+
+    def _checkpoint_is_due(self) -> bool:
+        has_passed = self._passed(self._plan.checkpoint_period_agent_steps, self._saved_agent_steps)
+        return has_passed and self.agent_steps >= self._save_again_at_agent_steps
+
+    def _run_save(self) -> None:
+        if self._save(self):
+            self._saved_agent_steps = self.agent_steps
+        else:
+            period = self._plan.checkpoint_period_agent_steps
+            self._save_again_at_agent_steps = self.agent_steps + max(1, int(RETRY_SHARE * period))
 
     def _turn(self, time_step: TimeStep) -> TimeStep:
         actions = self.agent.act(time_step.observation_t, self._behaviour_epsilon(self.agent_steps))
@@ -239,10 +308,17 @@ class Trainer:
         for index in range(num_due):
             is_measured = log and index == num_due - 1
             before = self._parameters() if is_measured else {}
-            output = self.agent.learn(self.replay.sample(self._plan.batch_size))
+            batch = self.replay.sample(self._plan.batch_size)
+            output = self.agent.learn(batch)
             self._interval.add(output.loss, output.q_mean)
             if is_measured:
+                self._check_finite(batch)
                 self._log_layers(before)
+
+    def _check_finite(self, batch: Batch) -> None:
+        """What ``DQN.learn`` sees at once on the CPU is seen here on a GPU: once a log line."""
+        if not self._interval.is_finite():
+            raise NonFiniteError("the loss became infinite or NaN since the last log line", batch)
 
     def _set_learning_rates(self) -> None:
         factor = self._learning_rate_factor(self.agent_steps)
@@ -275,6 +351,7 @@ class Trainer:
         metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
         metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
         metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
+        metrics["speed/peak_memory_gigabytes"] = peak_resident_bytes() / 1e9
         self._write(metrics)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 
@@ -292,6 +369,13 @@ class Trainer:
         self.evaluated_agent_steps = self.agent_steps
         stop_at = self._plan.stop_at_return_mean
         self.is_solved = stop_at is not None and evaluation.return_mean >= stop_at
+        if self.best is None or evaluation.return_mean > self.best.return_mean:
+            weights = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in self.agent.network.state_dict().items()
+            }
+            self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
+            self._keep_best(self)
         self._telemetry.write_evaluation(
             self.agent_steps,
             self.agent.num_updates,
@@ -327,6 +411,7 @@ class _Interval:
     def __init__(self, agent_steps: int, num_updates: int, device: torch.device) -> None:
         self._agent_steps = agent_steps
         self._num_updates = num_updates
+        self._elapsed_seconds = 0.0
         self._started = time.perf_counter()
         self._loss_sum = torch.zeros((), device=device)
         self._q_sum = torch.zeros((), device=device)
@@ -334,6 +419,30 @@ class _Interval:
     def add(self, loss: torch.Tensor, q_mean: torch.Tensor) -> None:
         self._loss_sum += loss
         self._q_sum += q_mean
+
+    def go_on(self) -> None:
+        """Count time from now on: a run that was stopped did not train meanwhile."""
+        self._started = time.perf_counter() - self._elapsed_seconds
+
+    def is_finite(self) -> bool:
+        """Whether every loss so far was finite; waits for the device."""
+        return bool(self._loss_sum.isfinite())
+
+    def state_dict(self) -> IntervalState:
+        return {
+            "agent_steps": self._agent_steps,
+            "num_updates": self._num_updates,
+            "loss_sum": self._loss_sum.cpu().clone(),
+            "q_sum": self._q_sum.cpu().clone(),
+            "elapsed_seconds": time.perf_counter() - self._started,
+        }
+
+    def load_state_dict(self, state: IntervalState) -> None:
+        self._agent_steps = state["agent_steps"]
+        self._num_updates = state["num_updates"]
+        self._loss_sum = state["loss_sum"].to(self._loss_sum.device)
+        self._q_sum = state["q_sum"].to(self._q_sum.device)
+        self._elapsed_seconds = state["elapsed_seconds"]
 
     def exclude_seconds(self, seconds: float) -> None:
         """Take time spent on something else, an evaluation, out of the speed."""

@@ -48,7 +48,8 @@ def record_episode(
     *,
     max_agent_steps: int,
     frames_per_second: float = 15.0,
-) -> Recording:
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Recording | None:
     """Play one game from the environment's seed and film it, one picture per agent step.
 
     The game is the one an evaluation from the same seed would play. The file appears under its
@@ -65,6 +66,10 @@ def record_episode(
         frames_per_second: 15 is the speed of an Atari with a frame skip of 4, 50 that of
             CartPole. A GIF rounds a picture's time to 10 ms. Equal pictures in a row are stored
             as one that is shown for as long as they would have been.
+        should_stop: polled at every step; when it turns true the film is given up.
+
+    Returns:
+        What the film shows, or None where it was given up and no file written.
 
     Raises:
         ValueError: for another file type or a number out of range.
@@ -96,6 +101,8 @@ def record_episode(
     pictures = [_picture(environment.render())]
     episode_return, num_agent_steps = 0.0, 0
     while num_agent_steps < max_agent_steps and not time_step.is_last_t[0]:
+        if should_stop():
+            return None
         time_step = environment.step(select_actions(time_step.observation_t))
         pictures.append(_picture(environment.render()))
         episode_return += float(time_step.reward_t[0])

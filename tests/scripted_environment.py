@@ -57,6 +57,13 @@ class ScriptedEnvironment:
                 self.made[env] += 1
         return self._time_step(is_first)
 
+    def state_dict(self) -> dict[str, list[int]]:
+        return {"number": list(self.number), "made": list(self.made)}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> TimeStep:
+        self.number, self.made = list(state["number"]), list(state["made"])
+        return self._time_step([made == 0 for made in self.made])
+
     def close(self) -> None:
         pass
 

@@ -35,6 +35,7 @@ class LearningRateConfig:
 class AgentConfig:
     discount: float
     double_q_learning: bool
+    n_step: int
     error_bound: float | None
     loss_reduction: str
     batch_size: int
@@ -56,6 +57,7 @@ class NetworkConfig:
 @dataclass
 class ReplayConfig:
     capacity: int
+    compressed: bool
 
 
 @dataclass

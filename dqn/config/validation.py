@@ -51,6 +51,7 @@ RANGES: Mapping[str, Range] = {
     "env.num_threads": Range(0, 1024),
     "agent.discount": FRACTION,
     "agent.error_bound": POSITIVE,
+    "agent.n_step": Range(1, 100),
     "agent.batch_size": AT_LEAST_ONE,
     "agent.agent_steps_per_update": AT_LEAST_ONE,
     "agent.warmup_agent_steps": AT_LEAST_ONE,
@@ -227,10 +228,10 @@ def _validate_relations(config: TrainConfig) -> None:
             "must be a multiple of agent.agent_steps_per_update="
             f"{agent.agent_steps_per_update}"
         )
-    # The second decision of an environment completes its first transition.
+    # The decision that follows n_step others in an environment completes its first transition.
     for key, at_least in (
         ("agent.batch_size", agent.batch_size),
-        ("env.num_envs", config.env.num_envs),
+        ("env.num_envs * agent.n_step", config.env.num_envs * agent.n_step),
     ):
         if agent.warmup_agent_steps < at_least:
             raise ConfigError(

@@ -121,10 +121,14 @@ class ActionLog:
 
     def state_dict(self) -> ActionLogState:
         """Everything ``load_state_dict`` needs."""
+        longest = int(self._length.max())
+        is_noted = np.arange(longest) < self._length[:, None]
         return {
             "num_seedings": torch.from_numpy(self._num_seedings.copy()),
             "length": torch.from_numpy(self._length.copy()),
-            "actions": torch.from_numpy(self._actions[:, : self._length.max()].copy()),
+            "actions": torch.from_numpy(
+                np.where(is_noted, self._actions[:, :longest], np.int16(0))
+            ),
         }
 
     def load_state_dict(self, state: ActionLogState) -> None:

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def play_one_after_the_other(config, *, learn_first):
     """What ``Trainer`` should do, without its periods and without anything at the same time."""
     seeds = derive_seeds(config.seed)
-    environment = assembly.training_environment(config, seeds=seeds, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=CPU)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=CPU)
     behaviour_epsilon = assembly.build_behaviour_epsilon(config)
@@ -56,7 +56,7 @@ def test_what_is_learned_does_not_depend_on_what_happens_at_the_same_time(tmp_pa
     config = tiny_config(tmp_path / "run", "env.num_envs=4", f"concurrent={concurrent}", base=PONG)
     running.train(config, label="pong")
     newest = checkpoint.available(tmp_path / "run" / "checkpoints")[-1]
-    trained = checkpoint.load(newest)["agent"]
+    trained = checkpoint.load(newest).state["agent"]
     expected = play_one_after_the_other(config, learn_first=concurrent)
     # 300 decisions, 200 of them warm-up, an update for every 4; concurrent is a turn behind.
     assert trained["num_updates"] == expected.num_updates == (24 if concurrent else 25)

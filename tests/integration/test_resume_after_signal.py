@@ -53,7 +53,7 @@ def test_stopped_process_saves_and_the_run_goes_on(tmp_path, number, capsys):
     assert "Traceback" not in error
 
     newest = checkpoint.available(run_dir / "checkpoints")[-1]
-    stopped_at = checkpoint.load(newest)["agent_steps"]
+    stopped_at = checkpoint.load(newest).agent_steps
     before = read_lines(metrics)
     assert before[-1]["step"] <= stopped_at
     running.train(tiny_config(run_dir, f"total_agent_steps={stopped_at + 300}"), label="cartpole")

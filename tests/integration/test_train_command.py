@@ -50,6 +50,7 @@ def test_from_another_folder_a_run_is_made_finished_and_found_finished(
     assert os.listdir(tmp_path) == ["runs"]
     run_dir = tmp_path / "runs/cartpole/cartpole/rmsprop_deepmind/seed=1"
     assert {path.name.partition(".out.")[0] for path in run_dir.iterdir()} == {
+        ".lock",
         "checkpoints",
         "config.yaml",
         "evaluations.jsonl",

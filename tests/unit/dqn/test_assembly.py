@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def build_agent(config):
-    environment = assembly.training_environment(config, seeds=SEEDS, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=SEEDS)
     try:
         return assembly.build_agent(config, environment, seeds=SEEDS, device=CPU)
     finally:
@@ -39,6 +39,7 @@ def terminal_batch(state, reward):
         r_t=torch.full((len(state),), reward),
         is_terminal_t=torch.ones(len(state), dtype=torch.bool),
         s_t=state,
+        num_steps=torch.ones(len(state), dtype=torch.int64),
     )
 
 

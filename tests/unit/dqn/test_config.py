@@ -62,7 +62,7 @@ REFUSED_VALUES = {
     "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
     "agent.warmup_agent_steps=100 env.num_envs=128": [
         "agent.warmup_agent_steps=100",
-        "at least env.num_envs=128",
+        "at least env.num_envs * agent.n_step=128",
     ],
     "agent.warmup_agent_steps=300000": [
         "agent.warmup_agent_steps=300000",
@@ -257,7 +257,7 @@ def test_every_experiment_can_be_built_with_every_optimizer(experiment):
         "env.num_envs=1",
     )
     config = validate(compose_config(f"experiment={experiment}", *small))
-    environment = assembly.training_environment(config, seeds=seeds, agent_steps=0)
+    environment = assembly.training_environment(config, seeds=seeds)
     for name in OPTIMIZERS:
         config = validate(compose_config(f"experiment={experiment}", f"optimizer={name}", *small))
         agent = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))

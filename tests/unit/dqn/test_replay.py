@@ -48,7 +48,7 @@ def _transitions(replay: UniformReplay) -> dict[int, tuple[list[int], list[int],
     """Every transition that sampling finds, by its action."""
     batch = replay.sample(64 * len(replay))
     rows = zip(*(field.tolist() for field in batch), strict=True)
-    return {a_tm1: (s_tm1, s_t, r_t, terminal) for s_tm1, a_tm1, r_t, terminal, s_t in rows}
+    return {a_tm1: (s_tm1, s_t, r_t, terminal) for s_tm1, a_tm1, r_t, terminal, s_t, _ in rows}
 
 
 def test_stacks_before_the_fourth_frame_are_padded_with_zeros() -> None:
@@ -178,6 +178,7 @@ def test_a_batch_has_the_documented_shapes_and_dtypes() -> None:
         "r_t": (32,),
         "is_terminal_t": (32,),
         "s_t": (32, 4, 84, 84),
+        "num_steps": (32,),
     }
     assert dtypes == {
         "s_tm1": torch.uint8,
@@ -185,6 +186,7 @@ def test_a_batch_has_the_documented_shapes_and_dtypes() -> None:
         "r_t": torch.float32,
         "is_terminal_t": torch.bool,
         "s_t": torch.uint8,
+        "num_steps": torch.int64,
     }
     # Three of four frames are common, and fetched once.
     assert torch.equal(batch.s_tm1[:, 1:], batch.s_t[:, :-1])
@@ -368,6 +370,29 @@ def test_a_loaded_replay_goes_on_as_the_saved_one(num_frames: int) -> None:
             assert torch.equal(a, b)
         for replay in (saved, loaded):
             _append(replay, frame, first=frame % 9 == 1, transition=frame % 9 != 0)
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 12, 13, 40])
+@pytest.mark.parametrize("block", [1, 5, 100])
+def test_frames_are_carried_over_by_columns(num_frames: int, block: int) -> None:
+    saved = _replay(capacity=12, stack_size=3, seed=1)
+    for frame in range(1, num_frames + 1):
+        _append(saved, frame, first=frame == 1)
+    assert saved.columns == range(max(0, num_frames - 12), num_frames)
+    state = saved.state_dict()
+    frames = state.pop("frames").clone()
+    loaded = _replay(capacity=12, stack_size=3, seed=99)
+    loaded.load_state_dict(state)
+    # From before the oldest on, as a file does whose first columns have been overwritten since.
+    first = saved.columns.start // block * block
+    for begin in range(first, num_frames, block):
+        columns = range(begin, min(begin + block, num_frames))
+        held = range(max(begin, saved.columns.start), columns.stop)
+        read = saved.read_frames(held)
+        assert read.is_contiguous()
+        padding = read.new_zeros((1, len(columns) - len(held), *read.shape[2:]))
+        loaded.write_frames(columns, torch.cat([padding, read], dim=1))
+    assert torch.equal(loaded.state_dict()["frames"], frames)
 
 
 def test_a_state_of_another_layout_is_refused_and_nothing_is_loaded() -> None:

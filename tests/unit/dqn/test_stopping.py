@@ -41,6 +41,34 @@ def test_second_signal_meets_the_handlers_that_stood_before():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_signal_is_given_on_to_the_handler_that_stood_before():
+    """submitit's handler requeues the job: it has to be met, after everything is saved."""
+    received = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: received.append(number))
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGUSR2)
+            assert received == []
+            stop.forward()
+            assert received == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize(
+    "handler", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler], ids=str
+)
+def test_what_only_ends_the_process_is_left_to_the_caller(handler):
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            stop.forward()
+            assert stop.exit_status == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def interrupts_raise():
     """Python's own handler: a test run that a shell started in the background ignores Ctrl-C."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import threading
 
 import pytest
@@ -147,45 +148,109 @@ def test_layout_shows_the_return_first_and_a_band_for_every_layer(tmp_path):
 
 
 def test_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
-    with Telemetry(tmp_path, frame_skip=1) as telemetry:
-        for step in (10, 20, 30):
-            telemetry.write(step, step, {"train/loss": float(step)})
-            telemetry.write_evaluation(step, step, Evaluation([0.0], [step]), elapsed_seconds=0.0)
-    with Telemetry(tmp_path, frame_skip=1, resume_agent_steps=20) as telemetry:
-        telemetry.write(25, 25, {"train/loss": -25.0})
+    """Also what was logged at the checkpoint's own step, after it."""
+    first = Telemetry(tmp_path, frame_skip=1)
+    for step in (10, 20, 30):
+        first.write(step, step, {"train/loss": float(step)})
+        if step == 20:
+            first.flush()
+            position = first.position(20)
+        first.write_evaluation(step, step, Evaluation([0.0], [step]), elapsed_seconds=0.0)
+    first.close()
+    other = Telemetry(tmp_path, frame_skip=1, position=position)
+    other.write(25, 25, {"train/loss": -25.0})
+    other.close()
+    with Telemetry(tmp_path, frame_skip=1, position=position) as telemetry:
+        telemetry.write(25, 25, {"train/loss": 25.0})
     lines = read_lines(tmp_path / "metrics.jsonl")
-    assert [line["step"] for line in lines if "train/loss" in line] == [10, 20, 25]
-    assert [line["step"] for line in read_lines(tmp_path / "evaluations.jsonl")] == [10, 20]
-    losses = [(e.step, e.value) for e in read_events(tmp_path).Scalars("train/loss")]
-    assert losses == [(10, 10.0), (20, 20.0), (25, -25.0)]
+    assert [line["train/loss"] for line in lines if "train/loss" in line] == [10, 20, 25]
+    assert [line["step"] for line in read_lines(tmp_path / "evaluations.jsonl")] == [10]
+    events = read_events(tmp_path)
+    losses = [(e.step, e.value) for e in events.Scalars("train/loss")]
+    assert losses == [(10, 10.0), (20, 20.0), (25, 25.0)]
+    assert [e.step for e in events.Scalars("eval/return_mean")] == [10]
 
 
-@pytest.mark.parametrize(
-    "cut_short", ['{"step": 11, "train/lo', '{"step": 10}', "[1]\n", '{"loss": 1}\n', "\n"]
-)
-def test_line_cut_short_by_a_crash_is_dropped_on_resuming(tmp_path, cut_short):
+def test_line_cut_short_by_a_crash_is_dropped_on_resuming(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n' + cut_short)
-    with Telemetry(tmp_path, frame_skip=1, resume_agent_steps=15) as telemetry:
+    with Telemetry(tmp_path, frame_skip=1) as telemetry:
+        telemetry.write(10, 1, {"train/loss": 1.0})
+        telemetry.flush()
+        position = telemetry.position(15)
+    with path.open("a") as file:
+        file.write('{"step": 11, "train/lo')
+    with Telemetry(tmp_path, frame_skip=1, position=position) as telemetry:
         telemetry.write(20, 5, {"train/loss": 1.0})
     assert [line["step"] for line in read_lines(path)] == [10, 20]
 
 
-def test_full_disk_is_reported_once_and_training_goes_on(tmp_path, capsys):
-    # Linux's /dev/full answers every write with ENOSPC.
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+@pytest.mark.parametrize("damage", ["flip", "shorten", "remove"])
+def test_lines_that_were_changed_since_are_told_of_and_the_run_goes_on(tmp_path, capsys, damage):
+    path = tmp_path / "metrics.jsonl"
     with Telemetry(tmp_path, frame_skip=1) as telemetry:
-        for step in range(10, 60, 10):
-            telemetry.write(step, step, {"train/loss": 1.0})
-        telemetry.write_evaluation(60, 60, Evaluation([2.0], [5]), elapsed_seconds=0.0)
-        telemetry.write_histogram(60, "rates", Log10Histogram((0.0, 1.0), (3,)))
+        for step in (10, 20):
+            telemetry.write(step, 1, {"train/loss": 1.0})
         telemetry.flush()
-    assert capsys.readouterr().err.splitlines() == [
-        "warning: metrics are being lost, training goes on: [Errno 28] No space left on device"
-    ]
-    # One full file system takes no other file with it.
-    assert len(read_lines(tmp_path / "evaluations.jsonl")) == 1
-    assert len(read_events(tmp_path).Histograms("rates")) == 1
+        position = telemetry.position(20)
+    if damage == "flip":
+        path.write_text(path.read_text().replace("10", "18", 1))
+    elif damage == "shorten":
+        path.write_text(path.read_text().partition("\n")[0] + "\n")
+    else:
+        path.unlink()
+    with Telemetry(tmp_path, frame_skip=1, position=position) as telemetry:
+        telemetry.write(30, 1, {"train/loss": 1.0})
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"warning: {path} is not what this run had written" in warning
+    expected = {"flip": [18, 20, 30], "shorten": [10, 30], "remove": [30]}
+    assert [line["step"] for line in read_lines(path)] == expected[damage]
+
+
+@pytest.fixture
+def limit_file_size():
+    """Let no file grow beyond so many bytes: the system then writes in part, then refuses."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_is_reported_once_and_no_line_is_lost(
+    tmp_path, capsys, limit_file_size, monkeypatch
+):
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    path = tmp_path / "metrics.jsonl"
+    with Telemetry(tmp_path, frame_skip=1) as telemetry:
+        telemetry.write(10, 1, {"train/loss": 1.0})
+        limit_file_size(path.stat().st_size + 7)
+        for step in range(20, 60, 10):
+            telemetry.write(step, step, {"train/loss": 1.0})
+        telemetry.flush()
+        assert [line["step"] for line in read_lines(path)] == [10], "no half of a line stays"
+        position = telemetry.position(50)
+        limit_file_size(resource.RLIM_INFINITY)
+        telemetry.flush()
+        assert [line["step"] for line in read_lines(path)] == [10, 20, 30, 40, 50]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "metrics cannot be written and wait in memory, training goes on: [Errno 27]" in warning
+    # Killed while they waited: the checkpoint knows them.
+    with Telemetry(tmp_path, frame_skip=1, position=position) as telemetry:
+        telemetry.write(60, 60, {"train/loss": 1.0})
+    assert [line["step"] for line in read_lines(path)] == [10, 20, 30, 40, 50, 60]
+
+
+def test_file_that_leads_elsewhere_is_refused(tmp_path):
+    """A stranger's run must not make us write into our own files."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        Telemetry(tmp_path / "run", frame_skip=1)
+    assert elsewhere.read_text() == "precious"
 
 
 def test_failing_event_file_costs_no_line_of_metrics(tmp_path, capsys, monkeypatch):

@@ -8,9 +8,9 @@ import torch
 from scripted_environment import Game, ScriptedEnvironment
 from torch import nn
 
-from dqn.agent import LearnOutput
+from dqn.agent import LearnOutput, NonFiniteError
 from dqn.evaluation import Evaluation
-from dqn.training import Trainer, TrainingPlan
+from dqn.training import GamesError, Trainer, TrainingPlan
 
 PLAN = TrainingPlan(
     total_agent_steps=20,
@@ -40,6 +40,10 @@ class TapedEnvironment(ScriptedEnvironment):
     def step_wait(self):
         self.tape.append("end step")
         return super().step_wait()
+
+    def load_state_dict(self, state):
+        self.tape.append("load games")
+        return super().load_state_dict(state)
 
 
 class TapedAgent:
@@ -82,7 +86,8 @@ class TapedReplay:
     def sample(self, batch_size):
         self.tape.append(f"sample {batch_size}")
 
-    def state_dict(self):
+    def state_dict(self, *, with_frames):
+        assert not with_frames, "a copy of a full replay may not fit"
         return {"num_columns": len(self.columns)}
 
     def load_state_dict(self, state):
@@ -134,6 +139,8 @@ class Run:
         self.replay = TapedReplay(self.tape)
         self.telemetry = TapedTelemetry(self.tape)
         self.saved = []
+        self.best = []
+        self.can_save = True
         self.returns = list(returns)
         self.trainer = Trainer(
             environment=self.environment,
@@ -147,6 +154,7 @@ class Run:
             telemetry=self.telemetry,
             progress=SilentProgress(),
             save=self.save,
+            keep_best=lambda trainer: self.best.append(trainer.best[:2]),
             should_stop=lambda: stop_when(self),
             log_histograms=False,
             concurrent=concurrent,
@@ -159,7 +167,9 @@ class Run:
 
     def save(self, trainer):
         self.tape.append("save")
-        self.saved.append(trainer.state_dict())
+        if self.can_save:
+            self.saved.append(trainer.state_dict())
+        return self.can_save
 
     @property
     def saved_steps(self):
@@ -367,7 +377,7 @@ def test_evaluation_stopped_half_way_is_made_again_by_the_resumed_run():
     resumed = Run([[Game(5, 0.0)]], settings, returns=[3.0, 4.0])
     resumed.trainer.load_state_dict(stopped.saved[-1])
     assert resumed.trainer.run()
-    assert resumed.tape[:3] == ["reset", "evaluate", "write evaluation"]
+    assert resumed.tape[:3] == ["load games", "evaluate", "write evaluation"]
     assert resumed.telemetry.evaluations == [(10, 3.0), (20, 4.0)]
     assert resumed.agent.num_updates == (20 - 4) // 2
 
@@ -423,3 +433,85 @@ def test_layers_are_measured_on_the_last_update_of_a_logged_turn():
     assert grad_norm == pytest.approx(4 * 2**0.5)
     # It calls no optimizer step.
     assert run.telemetry.with_tag("update_ratio/weight") == [(8, 0.0)]
+
+
+def test_resumed_run_goes_on_within_the_game_and_the_interval():
+    """Stopped in mid-game between two log lines: the lines are those of one run."""
+    games = [[Game(7, 1.0), Game(4, 2.0)], [Game(5, 3.0)]]
+    settings = plan(total_agent_steps=60, log_period_agent_steps=16, agent_steps_per_update=3)
+    straight = Run(games, settings)
+    assert straight.trainer.run()
+    stopped = Run(games, settings, stop_when=lambda run: run.trainer.agent_steps >= 27)
+    assert not stopped.trainer.run()
+    resumed = Run(games, settings)
+    resumed.trainer.load_state_dict(stopped.saved[-1])
+    assert resumed.trainer.run()
+    assert "reset" not in resumed.tape
+
+    def untimed(lines):
+        # The stand-in's gradients add up over a process's life.
+        omitted = ("speed/", "train/grad_norm")
+        return [{k: v for k, v in line.items() if not k.startswith(omitted)} for line in lines]
+
+    lines = untimed(stopped.telemetry.lines + resumed.telemetry.lines)
+    assert lines == untimed(straight.telemetry.lines)
+    columns = stopped.replay.columns + resumed.replay.columns
+    for one, other in zip(columns, straight.replay.columns, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_games_that_cannot_be_restored_are_told_of_and_new_ones_begin():
+    first = Run([[Game(5, 0.0)]], stop_when=lambda run: run.trainer.agent_steps == 7)
+    first.trainer.run()
+    resumed = Run([[Game(5, 0.0)]])
+
+    def fail(state):
+        raise ValueError("other observations")
+
+    resumed.environment.load_state_dict = fail
+    with pytest.raises(GamesError, match="other observations"):
+        resumed.trainer.load_state_dict(first.saved[-1])
+    assert resumed.trainer.agent_steps == 7
+    assert resumed.trainer.run()
+    assert resumed.tape[0] == "reset"
+
+
+def test_best_evaluation_is_the_first_of_the_highest_mean_also_after_a_resume():
+    settings = plan(total_agent_steps=50, evaluation_period_agent_steps=10)
+    run = Run([[Game(5, 0.0)]], settings, returns=[1.0, 4.0, 4.0, 2.0, 5.0])
+    run.trainer.run()
+    assert run.best == [(1.0, 10), (4.0, 20), (5.0, 50)]
+    resumed = Run([[Game(5, 0.0)]], plan(total_agent_steps=70), returns=[4.9])
+    resumed.trainer.load_state_dict(run.saved[-1])
+    resumed.trainer.run()
+    assert resumed.best == []
+    assert resumed.trainer.best[:2] == (5.0, 50)
+
+
+def test_failed_checkpoint_is_tried_again_after_a_tenth_of_the_period():
+    run = Run([[Game(5, 0.0)]], plan(total_agent_steps=200, checkpoint_period_agent_steps=50))
+    tried = []
+
+    def save(trainer):
+        tried.append(trainer.agent_steps)
+        return trainer.agent_steps >= 64
+
+    run.trainer._save = save
+    assert run.trainer.run()
+    assert tried == [50, 55, 60, 65, 100, 150, 200]
+
+
+def test_loss_that_is_not_finite_ends_a_run_at_the_next_log_line():
+    run = Run([[Game(50, 0.0)]], plan(log_period_agent_steps=10))
+    learn = run.agent.learn
+
+    def diverge(batch):
+        output = learn(batch)
+        return output._replace(loss=output.loss * (np.nan if run.agent.num_updates > 1 else 1))
+
+    run.agent.learn = diverge
+    with pytest.raises(NonFiniteError, match="since the last log line"):
+        run.trainer.run()
+    assert run.trainer.agent_steps == 10
+    assert run.saved == []

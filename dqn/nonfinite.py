@@ -1,0 +1,91 @@
+"""After a loss that is infinite or NaN: where it began, and what is kept to look at."""
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dqn.agent import DQN
+from dqn.types import Batch
+
+
+def first_nonfinite(agent: DQN, batch: Batch | None) -> str:
+    """Name the first thing that is not finite, in the order in which an update computes.
+
+    The batch, then the parameters, then each layer's output for the batch's states, then the
+    gradients of the last update.
+    """
+    fields = () if batch is None else batch._asdict().items()
+    for name, field in fields:
+        if field.is_floating_point() and not field.isfinite().all():
+            rows = (~field.isfinite()).flatten(1) if field.dim() > 1 else ~field.isfinite()[:, None]
+            transitions = rows.any(dim=1).nonzero().flatten().tolist()
+            return f"{name} of the batch (its transitions {_few(transitions)})"
+    for network_name, network in _networks(agent):
+        for name, parameter in network.named_parameters():
+            if not parameter.isfinite().all():
+                share = float((~parameter.isfinite()).float().mean())
+                return f"parameter {name} of the {network_name} ({share:.0%} of its elements)"
+    if batch is not None:
+        for network_name, network in _networks(agent):
+            for states_name, states in (("s_tm1", batch.s_tm1), ("s_t", batch.s_t)):
+                layer = _first_nonfinite_layer(network, states)
+                if layer is not None:
+                    return f"output of layer {layer} of the {network_name} for {states_name}"
+    for name, parameter in agent.network.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return f"gradient of {name}"
+    return "the loss alone"
+
+
+def write_dump(path: Path, agent: DQN, batch: Batch | None, message: str) -> None:
+    """Keep the batch and the whole agent, for ``torch.load(path, weights_only=True)``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = {
+        "message": message,
+        "batch": None if batch is None else dict(batch._asdict()),
+        "agent": agent.state_dict(),
+        "gradients": {
+            name: parameter.grad
+            for name, parameter in agent.network.named_parameters()
+            if parameter.grad is not None
+        },
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getbuffer())
+
+
+def _networks(agent: DQN) -> tuple[tuple[str, nn.Module], ...]:
+    return ("network", agent.network), ("target network", agent.target_network)
+
+
+def _first_nonfinite_layer(network: nn.Module, states: Tensor) -> str | None:
+    found: list[str] = []
+
+    def look(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and not found and not output.isfinite().all():
+            found.append(name)
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
+        for name, module in network.named_modules()
+        if name and not list(module.children())
+    ]
+    try:
+        with torch.no_grad():
+            network(states)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def _few(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5]))
+    return f"{shown} and {len(numbers) - 5} more" if len(numbers) > 5 else shown

@@ -1,0 +1,174 @@
+"""What a run saves and goes on from: everything that decides its next bits."""
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+from dqn import assembly, checkpoint
+from dqn.agent import DQN, NonFiniteError
+from dqn.checkpoint import Checkpoint, CheckpointError
+from dqn.config import ConfigError, TrainConfig, flatten
+from dqn.nonfinite import first_nonfinite, write_dump
+from dqn.progress import Progress
+from dqn.replay import UniformReplay
+from dqn.run_directory import unusable_directory
+from dqn.seeding import GeneratorState, generator_state, load_generator_state
+from dqn.telemetry import Telemetry
+from dqn.training import GamesError, Trainer, TrainerState
+
+
+def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
+    """The newest checkpoint that can be read, with a warning for each that cannot.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        ConfigError: there are some and none can be read: to lose them is not ours to decide.
+    """
+    directory = assembly.checkpoint_directory(run_dir)
+    try:
+        if directory.is_dir():
+            checkpoint.sweep(directory)
+        return checkpoint.load_newest(directory)
+    except CheckpointError as error:
+        raise ConfigError(
+            f"run_dir={run_dir}: none of its checkpoints can be read ({error}); "
+            "give another run_dir=, or overwrite=true to start anew"
+        ) from error
+    except OSError as error:
+        raise unusable_directory("run_dir", run_dir, error) from error
+
+
+def load_run(
+    saved: Checkpoint,
+    config: TrainConfig,
+    trainer: Trainer,
+    replay: UniformReplay,
+    progress: Progress,
+) -> None:
+    """Bring everything to where the checkpoint stood.
+
+    Raises:
+        ConfigError: it is not one of this configuration, although it says so.
+    """
+    state = saved.state
+    loop = cast(dict[str, object], state["trainer"])
+    parts = {key: state[key] for key in ("agent", "replay", "environment")}
+    games_error: GamesError | None = None
+    try:
+        try:
+            trainer.load_state_dict(cast(TrainerState, {**loop, **parts}))
+        except GamesError as error:
+            games_error = error
+        saved.load_frames(replay)
+    except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"run_dir={config.run_dir}: its checkpoint {saved.path.name} is not one of this "
+            f"configuration ({' '.join(str(error).split())}); "
+            "give another run_dir=, or overwrite=true to start anew"
+        ) from error
+    load_generator_state(cast(GeneratorState, state["generators"]))
+    if games_error is not None:
+        progress.note(f"new games begin, so that results will differ: {games_error}")
+    now = _software(config, trainer.agent)
+    then = cast(Mapping[str, object], state["software"])
+    changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]
+    if changed:
+        progress.note(f"the last bits of results may differ from now on: {', '.join(changed)}")
+
+
+def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Telemetry) -> bool:
+    """Write a checkpoint; False, with a warning, where the system refuses."""
+    for name, parameter in trainer.agent.network.named_parameters():
+        if not parameter.isfinite().all():
+            raise NonFiniteError(f"parameter {name} is infinite or NaN", None)
+    # Flushed first, so that what the checkpoint remembers is on disk in the logs too.
+    telemetry.flush()
+    keep_best(run_dir, trainer)
+    loop = cast(dict[str, object], trainer.state_dict())
+    replay = cast(dict[str, object], loop.pop("replay"))
+    try:
+        checkpoint.save(
+            assembly.checkpoint_directory(run_dir),
+            trainer.agent_steps,
+            {
+                "agent": loop.pop("agent"),
+                "environment": loop.pop("environment"),
+                "replay": replay,
+                "trainer": loop,
+                "generators": generator_state(),
+                "telemetry": telemetry.position(trainer.agent_steps),
+                "config": flatten(asdict(config)),
+                "software": _software(config, trainer.agent),
+            },
+            trainer.replay,
+        )
+    except OSError as error:
+        print(
+            f"warning: no checkpoint was written, training goes on and will try again: {error}",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def is_saved(run_dir: Path, trainer: Trainer) -> bool:
+    """Whether there is a checkpoint of where the trainer stands."""
+    directory = assembly.checkpoint_directory(run_dir)
+    return checkpoint.path_at(directory, trainer.agent_steps) in checkpoint.available(directory)
+
+
+def keep_best(run_dir: Path, trainer: Trainer) -> None:
+    """Let the file of the best evaluation's weights be what the trainer knows, if it is not yet.
+
+    A file that was damaged, or could not be written when its time was, is so mended with the next
+    checkpoint: each holds these weights too.
+    """
+    if trainer.best is None:
+        return
+    path = assembly.best_weights_path(run_dir)
+    about = {"return_mean": trainer.best.return_mean, "agent_steps": trainer.best.agent_steps}
+    try:
+        if checkpoint.load_weights(path)[1] == about:
+            return
+    except CheckpointError:
+        pass  # missing or damaged
+    try:
+        checkpoint.save_weights(path, trainer.best.weights, about)
+    except OSError as error:
+        print(f"warning: the best weights were not written: {error}", file=sys.stderr)
+
+
+def explain_nonfinite(error: NonFiniteError, run_dir: Path, trainer: Trainer) -> None:
+    """One line: where it began, what was kept, and what one may do."""
+    update = trainer.agent.num_updates + 1
+    path = run_dir / "nonfinite" / f"update_{update:012d}.pt"
+    where = first_nonfinite(trainer.agent, error.batch)
+    try:
+        write_dump(path, trainer.agent, error.batch, str(error))
+        kept = f"batch and weights in {path}"
+    except OSError as refused:
+        kept = f"batch and weights could not be kept ({refused})"
+    saved = checkpoint.available(assembly.checkpoint_directory(run_dir))
+    last = f"last good checkpoint {saved[-1]}" if saved else "no checkpoint yet"
+    print(
+        f"error: {error} at update {update} (step {trainer.agent_steps}); first not finite: "
+        f"{where}; {kept}; {last}; a smaller optimizer.lr or a larger optimizer.eps may help",
+        file=sys.stderr,
+    )
+
+
+def _software(config: TrainConfig, agent: DQN) -> dict[str, str]:
+    """What the last bits of a result depend on beside the configuration."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "numpy", "ale-py", "gymnasium")},
+        "machine": platform.machine(),
+        "device": str(agent.device),
+        "num_threads": str(config.num_threads),
+    }

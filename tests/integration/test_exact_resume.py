@@ -1,0 +1,108 @@
+"""A run that was interrupted and continued is, bit for bit, the run that was not."""
+
+import copy
+import itertools
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from same_runs import assert_same_run, content, differences
+from tiny_runs import CARTPOLE, PONG, tiny_config
+
+from dqn import running
+from dqn.environments import action_log
+
+OPTIMIZERS = sorted(
+    path.stem for path in (Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml")
+)
+SHORT_CARTPOLE = (*CARTPOLE, "total_agent_steps=300", "evaluation.period_agent_steps=100")
+SHORT_PONG = (
+    *PONG,
+    "total_agent_steps=420",
+    "evaluation.period_agent_steps=1000",
+    "checkpoint.period_agent_steps=60",
+)
+
+
+def interrupt_every(monkeypatch, num_turns):
+    """SIGTERM to this process in the middle of every ``num_turns``-th turn of the loop."""
+    update = running.Progress.update
+    count = itertools.count(1)
+
+    def counted(progress, *arguments):
+        update(progress, *arguments)
+        if next(count) % num_turns == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(running.Progress, "update", counted)
+
+
+def train_with_interruptions(config, monkeypatch, num_turns):
+    """Give the same command again until it is finished; how often it was stopped."""
+    with monkeypatch.context() as patch:
+        interrupt_every(patch, num_turns)
+        for num_stops in itertools.count():
+            try:
+                running.train(config, label="interrupted")
+                return num_stops
+            except SystemExit as stop:
+                if stop.code != 143:
+                    raise
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on_to_the_bit(tmp_path, monkeypatch, optimizer):
+    straight, interrupted = (
+        tiny_config(tmp_path / name, f"optimizer={optimizer}", base=SHORT_CARTPOLE)
+        for name in ("straight", "interrupted")
+    )
+    running.train(straight, label="straight")
+    assert train_with_interruptions(interrupted, monkeypatch, 23) >= 3
+    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize("protocol", ["nature", "machado"])
+def test_atari_goes_on_to_the_bit(tmp_path, monkeypatch, protocol):
+    """Breakout loses lives and games; a new seed every 50 steps, the ring goes round twice."""
+    monkeypatch.setattr(action_log, "SEEDING_PERIOD_AGENT_STEPS", 50)
+    straight, interrupted = (
+        tiny_config(
+            tmp_path / name, "env.game=breakout", f"env.protocol={protocol}", base=SHORT_PONG
+        )
+        for name in ("straight", "interrupted")
+    )
+    running.train(straight, label="straight")
+    assert train_with_interruptions(interrupted, monkeypatch, 71) >= 2
+    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize(("task", "num_dimensions"), [("acrobot", 6), ("mountain_car", 2)])
+def test_other_control_tasks_go_on_to_the_bit(tmp_path, monkeypatch, task, num_dimensions):
+    straight, interrupted = (
+        tiny_config(
+            tmp_path / name,
+            f"env={task}",
+            f"network.input_scale={[1.0] * num_dimensions}",
+            "evaluation.num_games=1",
+            base=SHORT_CARTPOLE,
+        )
+        for name in ("straight", "interrupted")
+    )
+    running.train(straight, label="straight")
+    assert train_with_interruptions(interrupted, monkeypatch, 31) >= 2
+    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
+
+
+def test_comparison_notices_a_single_bit(tmp_path):
+    running.train(tiny_config(tmp_path / "a", base=SHORT_CARTPOLE), label="a")
+    running.train(tiny_config(tmp_path / "b", "seed=2", base=SHORT_CARTPOLE), label="b")
+    one, other = content(tmp_path / "a"), content(tmp_path / "b")
+    assert differences(one, one) == []
+    found = " ".join(differences(one, other))
+    for part in ("agent.network", "agent.optimizer", "replay", "frames", "metrics", "tensorboard"):
+        assert part in found
+    weight = other["checkpoint"]["agent"]["network"]["head.linear.bias"]
+    changed = copy.deepcopy(other)
+    weight.view(torch.int32)[0] ^= 1
+    assert differences(changed, other) == [".checkpoint.agent.network.head.linear.bias"]
