@@ -59,7 +59,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # The build of torch (CPU or some CUDA) is the machine's matter: its label and CUDA's wheels drop out.
+# The heavy extras that "dev" leaves out are installed first, to have tested versions too.
 constraints: $(INSTALLED)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[dev,optuna,ray]"
 	{ grep '^#' constraints.txt; \
 	  $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip \
 	    | sed -E '/^(cuda|nvidia)-|^triton==/d; s/\+[a-z0-9.]+$$//'; } > constraints.new

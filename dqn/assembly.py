@@ -13,12 +13,20 @@ import torch
 from dqn import native
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
-from dqn.environments import AtariEnvironment, ControlEnvironment, check_game
+from dqn.environments import (
+    AtariEnvironment,
+    ControlEnvironment,
+    MinAtarEnvironment,
+    check_game,
+    check_minatar_game,
+    get_minatar_protocol,
+)
 from dqn.evaluation import Evaluation, evaluate
 from dqn.losses import Reduction, clipped_error_loss
 from dqn.networks import (
     MLP,
     Implementation,
+    MinAtarCNN,
     NatureCNN,
     NipsCNN,
     QNetwork,
@@ -32,7 +40,7 @@ from dqn.seeding import Seeds
 from dqn.training import TrainingPlan
 from dqn.video import Recording, record_episode
 
-Environment = AtariEnvironment | ControlEnvironment
+Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
 
 # Before anybody has changed it.
 DEFAULT_NUM_THREADS = torch.get_num_threads()
@@ -78,7 +86,7 @@ def set_float32_precision(precision: str) -> None:
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:
-    """The Atari protocol, or None for a control task.
+    """The Atari protocol, or None for a control task or MinAtar.
 
     Raises:
         ConfigError: there is no protocol of that name.
@@ -98,11 +106,14 @@ def check_environment(config: EnvConfig) -> None:
         ConfigError: naming the nearest known game.
     """
     protocol_of(config)
-    if config.kind == "atari":
-        try:
+    try:
+        if config.kind == "atari":
             check_game(config.game)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        if config.kind == "minatar":
+            check_minatar_game(config.game)
+            get_minatar_protocol(str(config.protocol))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build_environment(
@@ -117,6 +128,14 @@ def build_environment(
     protocol = protocol_of(config)
     if protocol is None:
         try:
+            if config.kind == "minatar":
+                return MinAtarEnvironment(
+                    config.game,
+                    protocol=get_minatar_protocol(str(config.protocol)),
+                    num_envs=num_envs,
+                    seed=seed,
+                    render_mode=render_mode,
+                )
             return ControlEnvironment(
                 str(config.id), num_envs=num_envs, seed=seed, render_mode=render_mode
             )
@@ -145,6 +164,7 @@ def build_network(
     torsos: dict[str, TorsoFactory] = {
         "nature_cnn": partial(NatureCNN, implementation=implementation),
         "nips_cnn": partial(NipsCNN, implementation=implementation),
+        "minatar_cnn": MinAtarCNN,
         "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }
     try:
@@ -220,7 +240,7 @@ def build_replay(
     Raises:
         ConfigError: it does not fit into memory, or is too small.
     """
-    is_image = environment.stack_size > 1
+    is_image = environment.observation_dtype == np.uint8
     try:
         return UniformReplay(
             num_envs=environment.num_envs,
@@ -281,6 +301,8 @@ def evaluation_epsilon(config: TrainConfig) -> float:
     """The configured ε of evaluation, else the protocol's."""
     if config.evaluation.epsilon is not None:
         return config.evaluation.epsilon
+    if config.env.kind == "minatar":
+        return get_minatar_protocol(str(config.env.protocol)).evaluation_epsilon
     protocol = protocol_of(config.env)
     return CONTROL_EVALUATION_EPSILON if protocol is None else protocol.evaluation_epsilon
 
@@ -345,9 +367,9 @@ def record_video(
             max_agent_steps=VIDEO_MAX_AGENT_STEPS,
             should_stop=should_stop,
             frames_per_second=(
-                ATARI_VIDEO_FRAMES_PER_SECOND
-                if config.env.kind == "atari"
-                else CONTROL_VIDEO_FRAMES_PER_SECOND
+                CONTROL_VIDEO_FRAMES_PER_SECOND
+                if config.env.kind == "control"
+                else ATARI_VIDEO_FRAMES_PER_SECOND
             ),
         )
     finally:

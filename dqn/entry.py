@@ -9,6 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from dqn.config import ConfigError, explain
+from dqn.sweep import finish_sweep
+from dqn.sweeping import RunFailed
 
 BAD_INPUT_STATUS = 2
 PATH_KEYS = ("run_dir", "out_dir")
@@ -33,8 +35,14 @@ def guard(application: Callable[[], object], *, program: str, config_name: str) 
     # Otherwise Hydra prints its own account of an error and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
+    stop_signal = None
     try:
-        application()
+        try:
+            application()
+        finally:
+            stop_signal = finish_sweep()
+    except RunFailed:  # The end of the sweep has said which and why.
+        sys.exit(1 if stop_signal is None else 128 + stop_signal)
     except Exception as error:
         message = explain(error, sys.argv[1:], config_name=config_name)
         if message is None:

@@ -209,6 +209,51 @@ class NipsCNN(ScreenCNN):
         )
 
 
+class MinAtarCNN(Torso):
+    """The convolution and the hidden layer of MinAtar's deep Q-network.
+
+    ::
+
+        x -> conv 16, 3x3, stride 1 -> flatten 1024 -> linear 128     ReLU after each, no padding
+
+    Young & Tian 2019, "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible
+    Reinforcement Learning Experiments" (arXiv:1903.03176), section 3, and kenjyoung/MinAtar,
+    ``examples/dqn.py``: a quarter of the Nature network's last convolution and hidden layer.
+
+    Args:
+        observation_shape: ``(channels, 10, 10)``; observations are uint8 zeros and ones.
+
+    Raises:
+        ValueError: the observations are no 10x10 planes.
+
+    >>> MinAtarCNN((4, 10, 10))(torch.zeros(2, 4, 10, 10, dtype=torch.uint8)).shape
+    torch.Size([2, 128])
+    """
+
+    def __init__(self, observation_shape: ObservationShape) -> None:
+        super().__init__()
+        if len(observation_shape) != 3 or tuple(observation_shape[1:]) != (10, 10):
+            raise ValueError(
+                "network=minatar_cnn needs observations [channels, 10, 10] of env=minatar, "
+                f"this environment gives {list(observation_shape)}"
+            )
+        self.num_features = 128
+        self.layers = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(observation_shape[0], 16, kernel_size=3, stride=1),  # 16 x 8 x 8
+                relu1=nn.ReLU(),
+                flatten=nn.Flatten(),
+                linear=nn.Linear(16 * 8 * 8, self.num_features),
+                relu2=nn.ReLU(),
+            )
+        )
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Features ``[batch, 128]`` of uint8 planes ``[batch, channels, 10, 10]``."""
+        features: torch.Tensor = self.layers(observation.float())
+        return features
+
+
 class MLP(Torso):
     """Linear layers with ReLU between them, for observations that are vectors.
 

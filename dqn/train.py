@@ -1,27 +1,44 @@
 """``dqn-train``: compose a configuration, check it, wire the run, train.
 
 Exit status: 0 finished, 2 bad input, 130 or 143 stopped by a signal after a checkpoint was saved,
-1 anything else. The same command again goes on where the run stood.
+1 anything else. The same command again goes on where the run stood; of a sweep it skips what is
+finished, goes on with what was cut and runs what is missing.
 """
+
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dqn.config import CONFIG_DIR, validate
+from dqn.config import CONFIG_DIR, TrainConfig, validate
 from dqn.entry import answer, guard
+from dqn.sweeping import run_job
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
 def _train(config: DictConfig) -> float:
+    context = HydraConfig.get()
+
+    def label(typed: TrainConfig) -> str:
+        choices = context.runtime.choices
+        return f"{choices['experiment']}/{typed.env.game}/{choices['optimizer']}/seed={typed.seed}"
+
     def run() -> float:
+        if context.mode == RunMode.MULTIRUN:
+            return run_job(
+                lambda: validate(config),
+                label,
+                number=int(context.job.num),
+                name=" ".join(context.overrides.task),
+                sweep_dir=Path(context.sweep.dir),
+            )
         typed = validate(config)
         # Imported here: `--help` and completion need no PyTorch, which takes seconds.
         from dqn.running import train
 
-        choices = HydraConfig.get().runtime.choices
-        label = f"{choices['experiment']}/{typed.env.game}/{choices['optimizer']}"
-        return train(typed, label=f"{label}/seed={typed.seed}")
+        return train(typed, label=label(typed))
 
     return answer(run, program="dqn-train")
 

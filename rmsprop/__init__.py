@@ -6,7 +6,8 @@
 
 Read :mod:`rmsprop.rule` first: it is the mathematics. Then :mod:`rmsprop.optimizer` for the class,
 :mod:`rmsprop.dialects` for the settings of other libraries, :mod:`rmsprop.effective_lr` for
-effective learning rates, :mod:`rmsprop.monitor` to log them from any training script.
+effective learning rates, :mod:`rmsprop.monitor` to log them from any training script, and
+:mod:`rmsprop.step_size` to convert one setting's constants to another's step size.
 """
 
 from rmsprop.adagrad import Adagrad
@@ -20,6 +21,13 @@ from rmsprop.effective_lr import (
 )
 from rmsprop.monitor import EffectiveLearningRateMonitor
 from rmsprop.optimizer import RMSprop
+from rmsprop.step_size import (
+    StepSize,
+    convert_rmsprop,
+    effective_step_size,
+    gradient_scale,
+    matching_constants,
+)
 
 __all__ = [
     "Adagrad",
@@ -28,8 +36,13 @@ __all__ = [
     "Log10Histogram",
     "RMSprop",
     "RMSpropOptions",
+    "StepSize",
+    "convert_rmsprop",
     "dialects",
     "effective_learning_rate_summaries",
     "effective_learning_rates",
+    "effective_step_size",
+    "gradient_scale",
+    "matching_constants",
     "update_ratios",
 ]

@@ -86,12 +86,19 @@ RANGES: Mapping[str, Range] = {
 }
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "env.kind": ("atari", "control"),
+    "env.kind": ("atari", "minatar", "control"),
     "agent.loss_reduction": ("sum", "mean"),
-    "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
+    "network.torso": ("nature_cnn", "nips_cnn", "minatar_cnn", "mlp"),
     "network.implementation": ("auto", "native", "torch"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "tf32", "bf16"),
+}
+
+# Which torsos can see the observations of an env.kind.
+FITTING_TORSOS: Mapping[str, tuple[str, ...]] = {
+    "atari": ("nature_cnn", "nips_cnn"),
+    "minatar": ("minatar_cnn",),
+    "control": ("mlp",),
 }
 
 # What the schema's types are to a person.
@@ -243,13 +250,15 @@ def _validate_relations(config: TrainConfig) -> None:
         )
     if config.env.kind == "atari" and config.env.protocol is None:
         raise ConfigError("env.protocol=null: an Atari game needs one, such as nature or machado")
+    if config.env.kind == "minatar" and config.env.protocol is None:
+        raise ConfigError("env.protocol=null: MinAtar needs one, minatar_v0 or minatar_v1")
     if config.env.kind == "control":
         _validate_control_task(config.env)
-    if (config.env.kind == "control") != (config.network.torso == "mlp"):
-        fitting = "mlp" if config.env.kind == "control" else "nature_cnn or nips_cnn"
+    fitting = FITTING_TORSOS[config.env.kind]
+    if config.network.torso not in fitting:
         raise ConfigError(
-            f"network.torso={config.network.torso}: must be {fitting} for the observations of "
-            f"env.game={config.env.game}"
+            f"network.torso={config.network.torso}: must be {' or '.join(fitting)} for the "
+            f"observations of env.game={config.env.game}"
         )
 
 

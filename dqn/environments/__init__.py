@@ -1,7 +1,24 @@
-"""Vectors of games that restart by themselves: Atari under a protocol, and classic control."""
+"""Vectors of games that restart by themselves: Atari under a protocol, MinAtar, classic control."""
 
 from dqn.environments.atari import AtariEnvironment
 from dqn.environments.control import ControlEnvironment
 from dqn.environments.games import check_game, known_games
+from dqn.environments.minatar import (
+    MINATAR_GAMES,
+    MINATAR_PROTOCOLS,
+    MinAtarEnvironment,
+    check_minatar_game,
+    get_minatar_protocol,
+)
 
-__all__ = ["AtariEnvironment", "ControlEnvironment", "check_game", "known_games"]
+__all__ = [
+    "MINATAR_GAMES",
+    "MINATAR_PROTOCOLS",
+    "AtariEnvironment",
+    "ControlEnvironment",
+    "MinAtarEnvironment",
+    "check_game",
+    "check_minatar_game",
+    "get_minatar_protocol",
+    "known_games",
+]

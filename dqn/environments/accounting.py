@@ -29,6 +29,11 @@ class EpisodeAccounting:
         self._return: npt.NDArray[np.float64] = np.zeros(num_envs, dtype=np.float64)
         self._length: IntArray = np.zeros(num_envs, dtype=np.int64)
 
+    @property
+    def length(self) -> IntArray:
+        """``[num_envs]`` agent steps of each current game so far."""
+        return self._length
+
     def reset(self) -> None:
         """All environments start a game."""
         self._return[:] = 0.0

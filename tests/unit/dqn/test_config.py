@@ -95,13 +95,15 @@ REFUSED_VALUES = {
     "optimizer._target_=rmsprop.RMSProp": ["optimizer._target_", "did you mean rmsprop.RMSprop?"],
     "optimizer._target_=torch.optim.Adam": ["optimizer.alpha=0.95", "torch.optim.Adam takes"],
     "network.torso=mlp": ["network.torso=mlp", "nature_cnn", "env.game=pong"],
-    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, mlp"],
+    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, minatar_cnn, mlp"],
     "precision=fp16": ["precision=fp16", "fp32, tf32, bf16"],
     "device=gpu": ["device=gpu", "auto, cpu, cuda"],
     "optimizer=adam optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers from 0 and below 1"],
     "optimizer=adam optimizer.betas=[0.9,1.0]": ["optimizer.betas=[0.9, 1.0]", "2 numbers"],
     "optimizer=adam optimizer.betas=[0.9]": ["optimizer.betas=[0.9]", "2 numbers"],
     "experiment=cartpole network.torso=nature_cnn": ["network.torso=nature_cnn", "mlp"],
+    "experiment=minatar network.torso=mlp": ["network.torso=mlp", "minatar_cnn", "breakout"],
+    "experiment=minatar env.protocol=null": ["env.protocol=null", "minatar_v0 or minatar_v1"],
     "experiment=cartpole env.id=null": ["env.id=null", "CartPole-v1"],
     "experiment=cartpole env.game=breakout": [
         "env.game=breakout",
@@ -128,6 +130,8 @@ REFUSED_COMMANDS = {
     "env=atarii": ["env=atarii", "atari, cartpole", "did you mean atari?"],
     "env.game=pongg": ["env.game='pongg'", "did you mean 'pong'"],
     "env.protocol=natur": ["env.protocol='natur'", "did you mean 'nature'", "machado"],
+    "experiment=minatar env.game=pong": ["env.game='pong'", "asterix, breakout, freeway"],
+    "experiment=minatar env.protocol=nature": ["env.protocol='nature'", "minatar_v0, minatar_v1"],
     "replay.capacity=1e12": ["replay.capacity=1000000000000", "GB", "at most"],
     "optimizer=sgd optimizer.nesterov=true": ["torch.optim.SGD", "momentum"],
     "experiment=cartpole env.id=CartPol-v1 env.game=cartpol": [
@@ -243,6 +247,8 @@ def test_every_number_of_the_configuration_has_a_range():
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_built_with_every_optimizer(experiment):
+    if experiment == "minatar":
+        pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")
     seeds = derive_seeds(1)
     small = (
         "run_dir=unused",
@@ -335,6 +341,51 @@ def test_sgd_has_the_rate_that_deepminds_rmsprop_has_where_epsilon_dominates():
     assert momentum["lr"] / (1 - momentum["momentum"]) == pytest.approx(sgd["lr"])
 
 
+def step_size_of(name, **more):
+    """K and s* of a file's constants, for gradients summed over 32."""
+    path = CONFIG_DIR / "optimizer" / f"{name}.yaml"
+    target = yaml.safe_load(path.read_text())["_target_"]
+    rule = target.rpartition(".")[2].lower()
+    keys = ("lr", "eps", "momentum", "eps_inside_sqrt")
+    arguments = {key: value for key, value in optimizer_arguments(name).items() if key in keys}
+    return rmsprop.effective_step_size(rule, **arguments, **more)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.endswith("_matched")])
+def test_matched_files_have_deepminds_step_size_and_else_their_twins_constants(name):
+    more = {"num_updates": 10_000} if name == "adagrad_matched" else {}
+    ours, deepmind = step_size_of(name, **more), step_size_of("rmsprop_deepmind")
+    assert ours.small_gradient_rate == pytest.approx(deepmind.small_gradient_rate)
+    assert ours.crossover == pytest.approx(deepmind.crossover)
+    twin = optimizer_arguments(name.removesuffix("_matched"))
+    theirs = optimizer_arguments(name)
+    assert {key: theirs[key] for key in theirs if key not in ("lr", "eps")} == {
+        key: twin[key] for key in twin if key not in ("lr", "eps")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [
+        # K over DeepMind's, as in the table of public implementations.
+        ("rmsprop_tf1", 0.988),
+        ("rmsprop_torch", 0.3125),
+        ("rmsprop_misread", 6.25),
+        ("rmsprop_torch_defaults", 1e-2 / 3.2e-7 / 2.5e-3),
+        ("adam", 5.208),
+        ("adam_cleanrl", 1e-4 / 3.2e-7 / 2.5e-3),
+        ("sgd", 1.0),
+        ("momentum", 1.0),
+        ("sgd_torch_defaults", 0.0125),
+        ("momentum_torch_defaults", 0.125),
+    ],
+)
+def test_published_files_have_the_step_sizes_of_their_sources(name, ratio):
+    ours, deepmind = step_size_of(name), step_size_of("rmsprop_deepmind")
+    computed = ours.small_gradient_rate / deepmind.small_gradient_rate
+    assert computed == pytest.approx(ratio, rel=2e-3)
+
+
 @pytest.mark.parametrize("experiment", ["nature", "machado"])
 def test_full_experiments_explore_as_their_protocol_says(experiment):
     config = validate(composed(f"experiment={experiment}", "run_dir=unused"))
@@ -364,6 +415,19 @@ def test_nature_experiment_is_the_papers_table():
     assert config.optimizer["lr"] == 0.00025
     assert config.optimizer["alpha"] == 0.95
     assert config.optimizer["eps"] == 0.01
+
+
+def test_minatar_experiment_is_its_papers_example():
+    """The constants at the head of kenjyoung/MinAtar's examples/dqn.py."""
+    config = validate(compose_config("experiment=minatar", "run_dir=unused"))
+    agent = config.agent
+    assert agent.batch_size == 32
+    assert config.replay.capacity == 100_000
+    assert agent.target_update_period_agent_steps == 1_000
+    assert agent.agent_steps_per_update == 1
+    assert agent.epsilon.decay_agent_steps == 100_000
+    assert agent.warmup_agent_steps == 5_000
+    assert (agent.epsilon.begin, agent.epsilon.end, agent.discount) == (1.0, 0.1, 0.99)
 
 
 def test_only_listed_classes_can_be_named():

@@ -11,6 +11,7 @@ from dqn.networks import (
     MLP,
     Head,
     LinearHead,
+    MinAtarCNN,
     NatureCNN,
     NipsCNN,
     QNetwork,
@@ -41,6 +42,18 @@ def test_nips_network_has_the_hand_counted_number_of_parameters() -> None:
     by_hand = 4112 + 8224 + 663_808 + 1028
     network = build_q_network(torso=NipsCNN, observation_shape=SCREENS, num_actions=4)
     assert _num_parameters(network) == by_hand == 677_172
+
+
+def test_minatar_network_is_its_papers() -> None:
+    # Breakout, 4 channels, 6 actions: conv 4*3*3*16+16; linear 16*8*8*128+128, 128*6+6
+    network = build_q_network(torso=MinAtarCNN, observation_shape=(4, 10, 10), num_actions=6)
+    assert _num_parameters(network) == 592 + 131_200 + 774
+    planes = torch.randint(2, (2, 4, 10, 10), dtype=torch.uint8)
+    layers = network.torso.layers
+    by_hand = layers.linear(layers.conv(planes.float()).relu().flatten(1)).relu()
+    torch.testing.assert_close(network.torso(planes), by_hand)
+    with pytest.raises(ValueError, match=r"network=minatar_cnn needs .* gives \[4, 84, 84\]"):
+        MinAtarCNN(SCREENS)
 
 
 @pytest.mark.parametrize("torso", [NatureCNN, NipsCNN])

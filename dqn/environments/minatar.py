@@ -1,0 +1,417 @@
+"""MinAtar's five games behind the interface of the Atari games: Atari's dynamics on 10x10 cells.
+
+The games are the ``minatar`` package's (Young & Tian 2019, arXiv 1903.03176; its licence is the
+GPL, and it is an extra of this project for that reason: ``pip install 'rmsprop-dqn[minatar]'``).
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import torch
+
+from dqn.environments.accounting import AccountingState, EpisodeAccounting, opening_time_step
+from dqn.environments.actions import check_actions
+from dqn.environments.rendering import RgbArray, check_render_mode
+from dqn.types import BoolArray, IntArray, TimeStep
+
+MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+_MAX_SEED = 2**31 - 1
+_SCREEN_SIZE = (10, 10)
+_PIXELS_PER_CELL = 16  # of ``render``
+# What a game is made of rather than where it stands.
+_CONSTANT_ATTRIBUTES = frozenset({"random", "channels", "action_map"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinAtarProtocol:
+    """How a MinAtar game is played; the package's own defaults but for the last field.
+
+    Attributes:
+        name: the preset's name.
+        minimal_action_set: only the actions that do something in the game, rather than all six.
+        repeat_action_probability: probability that the previous action is executed instead of the
+            chosen one (``Environment.sticky_action_prob``). The first action of a game may be the
+            last of the game before, as in the package.
+        difficulty_ramping: enemies become faster and more as the game goes on (asterix, seaquest,
+            space_invaders).
+        max_agent_steps_per_game: a longer game is cut: last without being terminal. The package
+            cuts none, and a perfect policy would never lose Breakout. Freeway ends by itself after
+            2,500 steps, which the package and hence this environment call terminal.
+        evaluation_epsilon: ε of the evaluated policy; sticky actions make its games differ.
+    """
+
+    name: str
+    minimal_action_set: bool
+    repeat_action_probability: float = 0.1
+    difficulty_ramping: bool = True
+    max_agent_steps_per_game: int = 10_000
+    evaluation_epsilon: float = 0.0
+
+
+# Named as the package names its Gymnasium ids: MinAtar/Breakout-v0 has six actions (the paper and
+# examples/dqn.py), -v1 the minimal set.
+MINATAR_PROTOCOLS: Mapping[str, MinAtarProtocol] = MappingProxyType(
+    {
+        "minatar_v0": MinAtarProtocol(name="minatar_v0", minimal_action_set=False),
+        "minatar_v1": MinAtarProtocol(name="minatar_v1", minimal_action_set=True),
+    }
+)
+
+
+def get_minatar_protocol(name: str) -> MinAtarProtocol:
+    """The preset called ``name``.
+
+    Raises:
+        ValueError: when there is none, naming all.
+
+    >>> get_minatar_protocol("minatar_v1").repeat_action_probability
+    0.1
+    """
+    if name not in MINATAR_PROTOCOLS:
+        allowed = ", ".join(sorted(MINATAR_PROTOCOLS))
+        raise ValueError(f"env.protocol={name!r}: MinAtar's protocols are {allowed}")
+    return MINATAR_PROTOCOLS[name]
+
+
+def check_minatar_game(name: str) -> None:
+    """Refuse a name that is none of the five games.
+
+    >>> check_minatar_game("breakout")
+    >>> check_minatar_game("pong")
+    Traceback (most recent call last):
+    ValueError: env.game='pong': MinAtar's games are asterix, breakout, freeway, seaquest, \
+space_invaders
+
+    Raises:
+        ValueError: naming the nearest.
+    """
+    if name not in MINATAR_GAMES:
+        nearest = difflib.get_close_matches(name.lower(), MINATAR_GAMES, n=1)
+        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
+        raise ValueError(f"env.game={name!r}: MinAtar's games are {', '.join(MINATAR_GAMES)}{hint}")
+
+
+class MinAtarState(TypedDict):
+    """Where every game stands: tensors and plain values, for ``torch.load(weights_only=True)``."""
+
+    game: str
+    games: list[dict[str, object]]
+    last_actions: list[int]
+    random_states: list[dict[str, object]]
+    accounting: AccountingState
+    time_step: dict[str, torch.Tensor]
+
+
+class MinAtarEnvironment:
+    """``num_envs`` copies of one MinAtar game that step together, one after the other.
+
+    An observation is one uint8 plane of zeros and ones for each kind of object, without a stack:
+    trails show where things move. Games restart by themselves one step after their last
+    observation (see ``TimeStep``).
+
+    Args:
+        game: ``"asterix"``, ``"breakout"``, ``"freeway"``, ``"seaquest"`` or ``"space_invaders"``.
+        protocol: action set, sticky actions, difficulty, cut.
+        num_envs: number of copies, stepped in this process.
+        seed: copy ``i`` draws everything that is random from ``seed + i``.
+        render_mode: ``"rgb_array"`` to see the game through ``render``; one copy only.
+
+    Raises:
+        ValueError: for an unknown game or an argument out of range, naming it.
+        ImportError: without the ``minatar`` package, naming the extra.
+    """
+
+    def __init__(
+        self,
+        game: str,
+        *,
+        protocol: MinAtarProtocol,
+        num_envs: int,
+        seed: int,
+        render_mode: str | None = None,
+    ) -> None:
+        check_minatar_game(game)
+        if num_envs < 1:
+            raise ValueError(f"env.num_envs={num_envs} must be at least 1")
+        if not 0 <= seed <= _MAX_SEED - num_envs:
+            raise ValueError(f"seed={seed} must be in 0..{_MAX_SEED - num_envs}")
+        check_render_mode(render_mode, num_envs=num_envs)
+        self._game = game
+        self._protocol = protocol
+        self._seed = seed
+        self._render_mode = render_mode
+        base_env = _import_minatar().BaseEnv
+        self._envs: list[Any] = [
+            base_env(
+                game=game,
+                use_minimal_action_set=protocol.minimal_action_set,
+                sticky_action_prob=protocol.repeat_action_probability,
+                difficulty_ramping=protocol.difficulty_ramping,
+                render_mode=render_mode,
+            )
+            for _ in range(num_envs)
+        ]
+        height, width, num_channels = self._envs[0].observation_space.shape
+        assert (height, width) == _SCREEN_SIZE
+        self._num_channels = int(num_channels)
+        self._accounting = EpisodeAccounting(num_envs)
+        self._actions_tm1: IntArray | None = None
+        self._time_step: TimeStep | None = None
+
+    @property
+    def game(self) -> str:
+        """The game's name."""
+        return self._game
+
+    @property
+    def protocol(self) -> MinAtarProtocol:
+        """The protocol the games are played under."""
+        return self._protocol
+
+    @property
+    def num_envs(self) -> int:
+        """Copies that step together."""
+        return len(self._envs)
+
+    @property
+    def num_actions(self) -> int:
+        """Actions the agent chooses from, ``0..num_actions - 1``."""
+        return len(self._envs[0].action_set)
+
+    @property
+    def action_meanings(self) -> tuple[str, ...]:
+        """The package's letters: no action, left, up, right, down, fire."""
+        env = self._envs[0]
+        return tuple(env.game.env.action_map[action] for action in env.action_set)
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Shape of one frame: the whole observation."""
+        return (self._num_channels, *_SCREEN_SIZE)
+
+    @property
+    def stack_size(self) -> int:
+        """Observations are not stacked."""
+        return 1
+
+    @property
+    def frame_skip(self) -> int:
+        """One agent step is one step of the game."""
+        return 1
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """``(channels, 10, 10)`` of one copy's observation."""
+        return self.frame_shape
+
+    @property
+    def observation_dtype(self) -> np.dtype[np.uint8]:
+        """Zeros and ones; a byte a cell, like a grey level of Atari."""
+        return np.dtype(np.uint8)
+
+    def reset(self) -> TimeStep:
+        """Start anew from the seed: the same actions lead to the same games every time."""
+        observation_t = self._empty_observation()
+        for i, env in enumerate(self._envs):
+            env.game.last_action = 0  # As it is built; the package's reset leaves the last game's.
+            observation_t[i] = _planes(env.reset(seed=self._seed + i)[0])
+        self._actions_tm1 = None
+        self._accounting.reset()
+        self._time_step = opening_time_step(observation_t)
+        return self._time_step
+
+    def step(self, actions: IntArray) -> TimeStep:
+        """Carry out one action in each copy: ``step_async``, then ``step_wait``.
+
+        Args:
+            actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where a game starts.
+
+        Raises:
+            ValueError: for actions of another shape or dtype, or out of range.
+        """
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: IntArray) -> None:
+        """Remember the actions for ``step_wait``: these games take no time worth sharing.
+
+        Raises:
+            ValueError: as ``step`` does.
+            RuntimeError: an earlier step has not been waited for, or there was no reset.
+        """
+        check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
+        if self._actions_tm1 is not None or self._time_step is None:
+            raise RuntimeError("step_async: reset first, and wait for the step before")
+        self._actions_tm1 = actions.copy()
+
+    def step_wait(self) -> TimeStep:
+        """Carry out the actions of ``step_async``.
+
+        Raises:
+            RuntimeError: no step has been begun.
+        """
+        actions, time_step_tm1 = self._actions_tm1, self._time_step
+        if actions is None or time_step_tm1 is None:
+            raise RuntimeError("step_wait: call step_async first")
+        self._actions_tm1 = None
+        observation_t = self._empty_observation()
+        reward_t = np.zeros(self.num_envs, dtype=np.float32)
+        is_terminal_t = np.zeros(self.num_envs, dtype=np.bool_)
+        is_first_t = time_step_tm1.is_last_t
+        for i, env in enumerate(self._envs):
+            if is_first_t[i]:
+                observation, _ = env.reset()
+            else:
+                observation, reward_t[i], is_terminal_t[i], _, _ = env.step(int(actions[i]))
+            observation_t[i] = _planes(observation)
+        length_t = np.where(is_first_t, 0, self._accounting.length + 1)
+        is_last_t: BoolArray = is_terminal_t | (length_t >= self._protocol.max_agent_steps_per_game)
+        episode_return_t, episode_length_t = self._accounting.update(
+            reward_t=reward_t, is_first_t=is_first_t, is_last_t=is_last_t
+        )
+        self._time_step = TimeStep(
+            observation_t=observation_t,
+            reward_t=reward_t,
+            is_first_t=is_first_t,
+            is_terminal_t=is_terminal_t,
+            is_last_t=is_last_t,
+            episode_return_t=episode_return_t,
+            episode_length_t=episode_length_t,
+        )
+        return self._time_step
+
+    def render(self) -> RgbArray:
+        """The game in the package's colours, ``[160, 160, 3]`` uint8.
+
+        Raises:
+            ValueError: without ``render_mode="rgb_array"``.
+        """
+        if self._render_mode is None:
+            raise ValueError("render() needs an environment made with render_mode='rgb_array'")
+        cells = np.rint(self._envs[0].render() * 255.0).astype(np.uint8)  # [10, 10, 3]
+        picture: RgbArray = cells.repeat(_PIXELS_PER_CELL, axis=0).repeat(_PIXELS_PER_CELL, axis=1)
+        return picture
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def state_dict(self) -> MinAtarState:
+        """The games in progress, their random generators and scores, exactly.
+
+        Raises:
+            RuntimeError: before the first reset, or while a step is under way.
+        """
+        if self._time_step is None or self._actions_tm1 is not None:
+            raise RuntimeError("state_dict: needs games in progress and no step under way")
+        return {
+            "game": self._game,
+            "games": [_game_state(env.game.env) for env in self._envs],
+            "last_actions": [int(env.game.last_action) for env in self._envs],
+            "random_states": [_random_state(env.game.random) for env in self._envs],
+            "accounting": self._accounting.state_dict(),
+            "time_step": self._time_step.state_dict(),
+        }
+
+    def load_state_dict(self, state: MinAtarState) -> TimeStep:
+        """Put every game where it stood.
+
+        Returns:
+            The time step they stood at, from which the same actions lead to the same games.
+
+        Raises:
+            ValueError: it is of another game, or of another number of copies.
+        """
+        if state["game"] != self._game:
+            raise ValueError(f"the saved games are of {state['game']}, not of {self._game}")
+        if len(state["games"]) != self.num_envs:
+            raise ValueError(
+                f"the saved state has {len(state['games'])} games, this environment {self.num_envs}"
+            )
+        for i, env in enumerate(self._envs):
+            env.game.env.__dict__.update(
+                {name: _from_plain(value) for name, value in state["games"][i].items()}
+            )
+            env.game.last_action = state["last_actions"][i]
+            _set_random_state(env.game.random, state["random_states"][i])
+            # As after the package's seed(): one generator for the game and its sticky actions.
+            env.game.env.random = env.game.random
+        self._actions_tm1 = None
+        self._accounting.load_state_dict(state["accounting"])
+        self._time_step = TimeStep.from_state_dict(state["time_step"])
+        return self._time_step
+
+    def _empty_observation(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return np.empty((self.num_envs, *self.frame_shape), dtype=np.uint8)
+
+
+def _import_minatar() -> Any:
+    try:
+        return import_module("minatar.gym")
+    except ImportError as error:
+        raise ImportError(
+            f"env=minatar needs the minatar package (GPL): pip install 'rmsprop-dqn[minatar]' "
+            f"({error})"
+        ) from error
+
+
+def _planes(state: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """``[10, 10, channels]`` of the package as ``[channels, 10, 10]``."""
+    return state.transpose(2, 0, 1)
+
+
+def _game_state(game: Any) -> dict[str, object]:
+    return {
+        name: _to_plain(value)
+        for name, value in vars(game).items()
+        if name not in _CONSTANT_ATTRIBUTES
+    }
+
+
+def _to_plain(value: object) -> object:
+    """A game's attribute without NumPy: arrays as tensors, scalars as Python's, lists as copies."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list):
+        return [_to_plain(item) for item in value]
+    return value
+
+
+def _from_plain(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.numpy().copy()
+    if isinstance(value, list):
+        return [_from_plain(item) for item in value]
+    return value
+
+
+def _random_state(random: np.random.RandomState) -> dict[str, object]:
+    name, key, position, has_gauss, cached = random.get_state(legacy=True)
+    key_tensor = torch.from_numpy(np.asarray(key).astype(np.int64))  # PyTorch's uint32 is partial.
+    return {
+        "name": str(name),
+        "key": key_tensor,
+        "position": int(position),
+        "has_gauss": int(has_gauss),
+        "cached_gaussian": float(cached),
+    }
+
+
+def _set_random_state(random: np.random.RandomState, state: Mapping[str, object]) -> None:
+    key = cast(torch.Tensor, state["key"]).numpy().astype(np.uint32)
+    random.set_state(
+        (
+            str(state["name"]),
+            key,
+            cast(int, state["position"]),
+            cast(int, state["has_gauss"]),
+            cast(float, state["cached_gaussian"]),
+        )
+    )
