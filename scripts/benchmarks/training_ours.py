@@ -32,6 +32,9 @@ SETTLING_AGENT_STEPS = 1_000
 BENCHMARK_OVERRIDES = (
     f"agent.warmup_agent_steps={WARMUP_AGENT_STEPS}",
     "replay.capacity=100000",
+    # As for most of a run: random actions cost nothing.
+    "agent.epsilon.begin=0.1",
+    "agent.epsilon.end=0.1",
     "evaluation.period_agent_steps=1000000000",
     "checkpoint.period_agent_steps=1000000000",
 )

@@ -62,6 +62,8 @@ def measure(agent_steps: int, game: str) -> dict[str, Any]:
         train_freq=4,
         gradient_steps=1,
         target_update_interval=10_000,
+        exploration_initial_eps=0.1,
+        exploration_final_eps=0.1,
         optimize_memory_usage=True,
         replay_buffer_kwargs={"handle_timeout_termination": False},
         seed=1,
