@@ -15,6 +15,7 @@ from dqn.comparison.tables import (
     different_settings,
     game_summary,
     groups,
+    improvement_summary,
     layers_at_end,
     sample_efficiency,
 )
@@ -124,7 +125,14 @@ def _sections(
     if "profiles" in drawings:
         yield "profiles", "Performance profiles", figures("profiles")
     if "improvement" in drawings:
-        yield "improvement", "Probability of improvement", figures("improvement")
+        yield (
+            "improvement",
+            "Probability of improvement",
+            (
+                figures("improvement")
+                + _folded("Every pair, in numbers", _table(improvement_summary(comparison)))
+            ),
+        )
     if comparison.targets:
         yield (
             "efficiency",

@@ -149,6 +149,15 @@ def sample_efficiency(comparison: Comparison) -> Table:
     return Table("sample_efficiency", "Steps to the target return", columns, rows)
 
 
+def improvement_summary(comparison: Comparison) -> Table:
+    """Every ordered pair of groups, with its interval."""
+    rows: list[tuple[Cell, ...]] = [
+        (x, y, format_interval(interval)) for (x, y), interval in comparison.improvements.items()
+    ]
+    columns = ("a run of", "outscores one of", "with probability")
+    return Table("pairs", "Probability of improvement", columns, rows)
+
+
 def layers_at_end(comparison: Comparison, game: str) -> Table:
     """Diagnostics of every weight where the curves end."""
     rows: list[tuple[Cell, ...]] = []
