@@ -8,7 +8,7 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from dqn.config import ConfigError, explain
+from dqn.config import ConfigError, check_arguments, explain
 
 BAD_INPUT_STATUS = 2
 PATH_KEYS = ("run_dir", "out_dir")
@@ -34,6 +34,7 @@ def guard(application: Callable[[], object], *, program: str, config_name: str) 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
     try:
+        check_arguments(sys.argv[1:])
         application()
     except Exception as error:
         message = explain(error, sys.argv[1:], config_name=config_name)

@@ -64,12 +64,12 @@ RANGES: Mapping[str, Range] = {
     "replay.capacity": AT_LEAST_ONE,
     "evaluation.period_agent_steps": AT_LEAST_ONE,
     "evaluation.num_games": AT_LEAST_ONE,
-    "evaluation.max_num_envs": AT_LEAST_ONE,
+    "evaluation.max_num_envs": Range(1, 4096),
     "evaluation.epsilon": FRACTION,
     "logging.period_agent_steps": AT_LEAST_ONE,
     "checkpoint.period_agent_steps": AT_LEAST_ONE,
     "num_games": AT_LEAST_ONE,
-    "max_num_envs": AT_LEAST_ONE,
+    "max_num_envs": Range(1, 4096),
     "epsilon": FRACTION,
     "seed": Range(0, 2**31 - 1),
     "total_agent_steps": AT_LEAST_ONE,
@@ -90,6 +90,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "bf16"),
+    "weights": ("newest", "best"),
 }
 
 # What the schema's types are to a person.
