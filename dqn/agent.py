@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dqn.losses import double_q_learning_td_error
+from dqn.losses import double_q_learning_td_error, n_step_return
 from dqn.networks import QNetwork, QNetworkOutput
 from dqn.types import Batch, IntArray, ObservationArray
 
@@ -91,8 +91,8 @@ class DQN:
 
     One update on a batch of transitions, in execution order::
 
-        r_t        <- clip(r_t, -reward_clip, reward_clip)
-        discount_t <- 0 where the return ended, else discount
+        r_t        <- n-step return of clip(r_t, -reward_clip, reward_clip)
+        discount_t <- 0 where the return ended, else discount^num_steps
         a_t        <- argmax_a Q_target(s_t, a), or argmax_a Q(s_t, a) with double_q_learning
         td_error   <- r_t + discount_t * Q_target(s_t, a_t) - Q(s_tm1, a_tm1)
         gradient   <- d loss(td_error) / d theta
@@ -112,6 +112,7 @@ class DQN:
         exploration_seed: of the generator behind ε-greedy actions.
         device: where networks and batches live.
         autocast_dtype: run the networks under autocast in this type (bfloat16), or None for fp32.
+        compiled: compute loss and gradients by ``torch.compile``, on a GPU as a CUDA graph.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class DQN:
         exploration_seed: int,
         device: torch.device,
         autocast_dtype: torch.dtype | None,
+        compiled: bool,
     ) -> None:
         self.network = network
         self.target_network = target_network
@@ -143,6 +145,11 @@ class DQN:
         self._target_update_period_updates = target_update_period_updates
         self._exploration = np.random.default_rng(exploration_seed)
         self._autocast_dtype = autocast_dtype
+        self._evaluate = self._loss_and_q_values
+        if compiled:
+            # A graph replays hundreds of kernels with one launch; for CPUs there is no such mode.
+            mode = "reduce-overhead" if device.type == "cuda" else None
+            self._evaluate = torch.compile(self._evaluate, mode=mode, dynamic=False)
         self.target_network.requires_grad_(False)
         self._update_target_network()
 
@@ -169,22 +176,7 @@ class DQN:
             NonFiniteError: the loss is infinite or NaN; nothing was updated. Noticed at once on
                 the CPU, where looking costs nothing; on a GPU the caller looks now and then.
         """
-        r_t = batch.r_t
-        if self._reward_clip is not None:
-            r_t = r_t.clamp(-self._reward_clip, self._reward_clip)
-        discount_t = self._discount * (~batch.is_terminal_t).to(r_t.dtype)  # [batch]
-        with torch.no_grad():
-            q_t_target = self._q_values(self.target_network, batch.s_t)  # [batch, num_actions]
-            q_t_selector = (
-                self._q_values(self.network, batch.s_t) if self._double_q_learning else q_t_target
-            )
-        q_tm1 = self._q_values(self.network, batch.s_tm1)  # [batch, num_actions]
-        loss = self._loss(
-            double_q_learning_td_error(
-                q_tm1, batch.a_tm1, r_t, discount_t, q_t_target, q_t_selector
-            )
-        )
-
+        loss, q_tm1 = self._evaluate(batch)
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):
             raise NonFiniteError(f"the loss is {loss.item()}", batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -212,6 +204,25 @@ class DQN:
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_updates = state["num_updates"]
         self._exploration.bit_generator.state = state["exploration"]
+
+    def _loss_and_q_values(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The scalar to be minimised, and ``[batch, num_actions]`` Q(s_tm1, ·)."""
+        r_t = n_step_return(batch.r_t, discount=self._discount, reward_clip=self._reward_clip)
+        discount_t = (
+            self._discount ** batch.num_steps.to(r_t.dtype) * ~batch.is_terminal_t
+        )  # [batch]
+        with torch.no_grad():
+            q_t_target = self._q_values(self.target_network, batch.s_t)  # [batch, num_actions]
+            q_t_selector = (
+                self._q_values(self.network, batch.s_t) if self._double_q_learning else q_t_target
+            )
+        q_tm1 = self._q_values(self.network, batch.s_tm1)  # [batch, num_actions]
+        loss = self._loss(
+            double_q_learning_td_error(
+                q_tm1, batch.a_tm1, r_t, discount_t, q_t_target, q_t_selector
+            )
+        )
+        return loss, q_tm1
 
     def _q_values(self, network: QNetwork, states: Tensor) -> Tensor:
         with torch.autocast(

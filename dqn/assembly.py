@@ -1,6 +1,7 @@
 """From a configuration to objects: the only place that turns names into classes."""
 
 import copy
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -11,13 +12,21 @@ from typing import cast
 import numpy as np
 import torch
 
-from dqn import memory
+from dqn import memory, native
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
 from dqn.environments import AtariEnvironment, ControlEnvironment, check_game
 from dqn.evaluation import Evaluation, evaluate
 from dqn.losses import Reduction, clipped_error_loss
-from dqn.networks import MLP, NatureCNN, NipsCNN, QNetwork, TorsoFactory, build_q_network
+from dqn.networks import (
+    MLP,
+    Implementation,
+    NatureCNN,
+    NipsCNN,
+    QNetwork,
+    TorsoFactory,
+    build_q_network,
+)
 from dqn.protocols import AtariProtocol, get_protocol
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
@@ -27,6 +36,8 @@ from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment
 
+# Before anybody has changed it.
+DEFAULT_NUM_THREADS = torch.get_num_threads()
 # A control task has no protocol to say it: the greedy policy is evaluated.
 CONTROL_EVALUATION_EPSILON = 0.0
 # Five minutes of Atari, the length that Mnih et al. 2015 evaluate for.
@@ -46,6 +57,26 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Threads of PyTorch and of the native torso; 0 chooses.
+
+    Chosen are one thread for PyTorch, whose threads stall beside a busy neighbour, and for the
+    native torso, whose threads do not and whose results do not depend on their number, as many as
+    PyTorch would have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
+    """
+    native.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
+    torch.set_num_threads(num_threads or 1)
+
+
+def set_float32_precision(precision: str) -> None:
+    """How GPUs multiply float32: exactly, or with ``tf32`` in 19 bits, as PyTorch's convolutions do
+    by default. Results on the CPU do not depend on it.
+    """
+    fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:
@@ -145,9 +176,10 @@ def build_network(
     Raises:
         ConfigError: the torso does not fit the observations.
     """
+    implementation = cast(Implementation, config.implementation)
     torsos: dict[str, TorsoFactory] = {
-        "nature_cnn": NatureCNN,
-        "nips_cnn": NipsCNN,
+        "nature_cnn": partial(NatureCNN, implementation=implementation),
+        "nips_cnn": partial(NipsCNN, implementation=implementation),
         "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }
     try:
@@ -180,8 +212,10 @@ def build_agent(
 ) -> DQN:
     """The agent for an environment, with networks drawn from ``seeds.network``."""
     torch.manual_seed(seeds.network)
+    # torch.compile does not look into the native torso.
+    implementation = "torch" if config.compile else config.network.implementation
     network = build_network(
-        config.network,
+        dataclasses.replace(config.network, implementation=implementation),
         observation_shape=environment.observation_shape,
         num_actions=environment.num_actions,
     ).to(device)
@@ -209,6 +243,7 @@ def build_agent(
         exploration_seed=seeds.exploration,
         device=device,
         autocast_dtype=torch.bfloat16 if config.precision == "bf16" else None,
+        compiled=config.compile,
     )
 
 
@@ -229,6 +264,8 @@ def build_replay(
             frame_dtype=torch.uint8 if is_image else torch.float32,
             stack_size=environment.stack_size,
             seed=seed,
+            n_step=config.agent.n_step,
+            compressed=config.replay.compressed,
             device=device,
         )
     except ValueError as error:

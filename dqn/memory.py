@@ -1,5 +1,7 @@
-"""How much memory can be taken, counted before it is: the answer to a size that cannot be met."""
+"""How much memory can be taken, counted before it is, and how much this process has taken."""
 
+import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +19,13 @@ def available_bytes(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     known = [size for size in (_meminfo_bytes(), _container_bytes()) if size is not None]
     return min(known, default=None)
+
+
+def peak_resident_bytes() -> int:
+    """The most main memory that this process has held at any time."""
+    # ru_maxrss counts bytes on macOS and KiB elsewhere.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def require(num_bytes: int, device: torch.device, *, key: str, value: object, what: str) -> None:

@@ -10,12 +10,15 @@ was written, and as PyTorch's layers still do by default.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
+from dqn.native import NativeTorso, TorsoShape, is_profitable, unavailable_reason
+
 ObservationShape: TypeAlias = Sequence[int]
+Implementation: TypeAlias = Literal["auto", "native", "torch"]
 
 
 class QNetworkOutput(NamedTuple):
@@ -59,7 +62,82 @@ def _check_stack_of_screens(name: str, observation_shape: ObservationShape) -> N
         )
 
 
-class NatureCNN(Torso):
+class ScreenCNN(Torso):
+    """Convolutions and a hidden layer on stacks of 84x84 screens: what two papers share.
+
+    ::
+
+        x / 255 -> convolutions, no padding -> flatten -> linear           a ReLU after each
+
+    Args:
+        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+        name: of the network, for messages.
+        filters: of each convolution.
+        kernels: and the side of its kernel.
+        strides: and its stride.
+        num_features: width of the hidden layer.
+        implementation: ``"torch"`` for PyTorch's layers; ``"native"`` for ``dqn.native`` wherever
+            it can take the observations (on the CPU, and in bfloat16 under autocast only where
+            the processor multiplies in it); ``"auto"`` for native where it is known to be faster.
+            The parameters are the same.
+
+    Raises:
+        ValueError: the observations are no stack of 84x84 screens, or there is no native
+            implementation on this machine.
+    """
+
+    def __init__(
+        self,
+        observation_shape: ObservationShape,
+        *,
+        name: str,
+        filters: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[int],
+        num_features: int,
+        implementation: Implementation,
+    ) -> None:
+        super().__init__()
+        _check_stack_of_screens(name, observation_shape)
+        self.num_features = num_features
+        self.layers = nn.Sequential()
+        channels, side = observation_shape[0], observation_shape[1]
+        for number, layer in enumerate(zip(filters, kernels, strides, strict=True), start=1):
+            num_filters, kernel, stride = layer
+            self.layers.add_module(
+                f"conv{number}", nn.Conv2d(channels, num_filters, kernel_size=kernel, stride=stride)
+            )
+            self.layers.add_module(f"relu{number}", nn.ReLU())
+            channels, side = num_filters, (side - kernel) // stride + 1
+        self.layers.add_module("flatten", nn.Flatten())
+        self.layers.add_module("linear", nn.Linear(channels * side * side, num_features))
+        self.layers.add_module(f"relu{len(filters) + 1}", nn.ReLU())
+        self._native: NativeTorso | None = None
+        if implementation == "native" and (reason := unavailable_reason()) is not None:
+            raise ValueError(f"network.implementation=native: {reason}; use auto or torch")
+        if implementation == "native" or (implementation == "auto" and is_profitable()):
+            self._native = NativeTorso(
+                TorsoShape(
+                    observation_shape[0],
+                    tuple(filters),
+                    tuple(kernels),
+                    tuple(strides),
+                    num_features,
+                )
+            )
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Features ``[batch, num_features]`` of uint8 screens ``[batch, stack, 84, 84]``."""
+        bfloat16 = (
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        )
+        if self._native is not None and self._native.supports(observation, bfloat16=bfloat16):
+            return self._native(observation, list(self.parameters()), bfloat16=bfloat16)
+        features: torch.Tensor = self.layers(observation / 255.0)
+        return features
+
+
+class NatureCNN(ScreenCNN):
     """The three convolutions and the hidden layer of the Nature agent.
 
     ::
@@ -71,40 +149,31 @@ class NatureCNN(Torso):
     Methods, "Model architecture".
 
     Args:
-        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+        observation_shape: as in ``ScreenCNN``.
+        implementation: as in ``ScreenCNN``.
 
     Raises:
-        ValueError: the observations are no stack of 84x84 screens.
+        ValueError: as ``ScreenCNN``.
 
     >>> NatureCNN((4, 84, 84))(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
     torch.Size([2, 512])
     """
 
-    def __init__(self, observation_shape: ObservationShape) -> None:
-        super().__init__()
-        _check_stack_of_screens("nature_cnn", observation_shape)
-        self.num_features = 512
-        self.layers = nn.Sequential(
-            OrderedDict(
-                conv1=nn.Conv2d(observation_shape[0], 32, kernel_size=8, stride=4),  # 32 x 20 x 20
-                relu1=nn.ReLU(),
-                conv2=nn.Conv2d(32, 64, kernel_size=4, stride=2),  # 64 x 9 x 9
-                relu2=nn.ReLU(),
-                conv3=nn.Conv2d(64, 64, kernel_size=3, stride=1),  # 64 x 7 x 7
-                relu3=nn.ReLU(),
-                flatten=nn.Flatten(),
-                linear=nn.Linear(64 * 7 * 7, self.num_features),
-                relu4=nn.ReLU(),
-            )
+    def __init__(
+        self, observation_shape: ObservationShape, *, implementation: Implementation = "auto"
+    ) -> None:
+        super().__init__(
+            observation_shape,
+            name="nature_cnn",
+            filters=(32, 64, 64),  # 32 x 20 x 20, 64 x 9 x 9, 64 x 7 x 7
+            kernels=(8, 4, 3),
+            strides=(4, 2, 1),
+            num_features=512,
+            implementation=implementation,
         )
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Features ``[batch, 512]`` of uint8 screens ``[batch, stack, 84, 84]``."""
-        features: torch.Tensor = self.layers(observation / 255.0)
-        return features
 
-
-class NipsCNN(Torso):
+class NipsCNN(ScreenCNN):
     """The two convolutions and the hidden layer of the first deep Q-network.
 
     ::
@@ -116,35 +185,28 @@ class NipsCNN(Torso):
     section 4.1.
 
     Args:
-        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+        observation_shape: as in ``ScreenCNN``.
+        implementation: as in ``ScreenCNN``.
 
     Raises:
-        ValueError: the observations are no stack of 84x84 screens.
+        ValueError: as ``ScreenCNN``.
 
     >>> NipsCNN((4, 84, 84))(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
     torch.Size([2, 256])
     """
 
-    def __init__(self, observation_shape: ObservationShape) -> None:
-        super().__init__()
-        _check_stack_of_screens("nips_cnn", observation_shape)
-        self.num_features = 256
-        self.layers = nn.Sequential(
-            OrderedDict(
-                conv1=nn.Conv2d(observation_shape[0], 16, kernel_size=8, stride=4),  # 16 x 20 x 20
-                relu1=nn.ReLU(),
-                conv2=nn.Conv2d(16, 32, kernel_size=4, stride=2),  # 32 x 9 x 9
-                relu2=nn.ReLU(),
-                flatten=nn.Flatten(),
-                linear=nn.Linear(32 * 9 * 9, self.num_features),
-                relu3=nn.ReLU(),
-            )
+    def __init__(
+        self, observation_shape: ObservationShape, *, implementation: Implementation = "auto"
+    ) -> None:
+        super().__init__(
+            observation_shape,
+            name="nips_cnn",
+            filters=(16, 32),  # 16 x 20 x 20, 32 x 9 x 9
+            kernels=(8, 4),
+            strides=(4, 2),
+            num_features=256,
+            implementation=implementation,
         )
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Features ``[batch, 256]`` of uint8 screens ``[batch, stack, 84, 84]``."""
-        features: torch.Tensor = self.layers(observation / 255.0)
-        return features
 
 
 class MLP(Torso):

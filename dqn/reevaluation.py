@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
@@ -32,8 +30,8 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    torch.set_num_threads(config.num_threads)
-    agent, agent_steps = _load_agent(run_dir, run_config, config.weights)
+    assembly.set_num_threads(config.num_threads)
+    agent, agent_steps = load_agent(run_dir, run_config, config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,7 +92,7 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
     return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
 
 
-def _load_agent(run_dir: Path, run_config: TrainConfig, weights: str) -> tuple[DQN, int]:
+def load_agent(run_dir: Path, run_config: TrainConfig, weights: str = "newest") -> tuple[DQN, int]:
     """The run's agent at its newest readable checkpoint or at its best evaluation, and its step."""
     seeds = derive_seeds(run_config.seed)
     environment = assembly.build_environment(

@@ -115,7 +115,6 @@ def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Te
     keep_best(run_dir, trainer)
     loop = cast(dict[str, object], trainer.state_dict())
     replay = cast(dict[str, object], loop.pop("replay"))
-    replay.pop("frames", None)  # Read by columns: a copy of all might not fit beside them.
     try:
         checkpoint.save(
             assembly.checkpoint_directory(run_dir),

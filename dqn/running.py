@@ -78,7 +78,8 @@ def _train_alone(
         # Without its games, which would first have to be played to where they stood.
         _say_finished(saved, config, label)
         return _last_return_mean(run_dir)
-    torch.set_num_threads(config.num_threads)
+    assembly.set_num_threads(config.num_threads)
+    assembly.set_float32_precision(config.precision)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
     agent_steps = 0 if saved is None else saved.agent_steps
@@ -115,6 +116,7 @@ def _train_alone(
                 keep_best=lambda trainer: keep_best(run_dir, trainer),
                 should_stop=stop.is_set,
                 log_histograms=config.logging.histograms,
+                concurrent=config.concurrent,
             )
             if saved is None:
                 telemetry.write_hyperparameters(_hyperparameters(config))

@@ -11,10 +11,11 @@ import torch
 
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
+from dqn.memory import peak_resident_bytes
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.telemetry import Telemetry
-from dqn.types import Batch, ObservationArray, TimeStep
+from dqn.types import Batch, IntArray, ObservationArray, TimeStep
 from rmsprop import LayerSummary, update_ratios
 
 # How many of the last games the progress line averages.
@@ -120,6 +121,10 @@ class Trainer:
     due; log, evaluate and save where a period has passed. Saving comes last, so that a checkpoint
     knows of everything that was logged at its step: a run killed and resumed repeats no line.
 
+    When ``concurrent``, the updates are made while the environments step: those that were due
+    before this turn, from a replay that does not yet hold this turn's transitions. Which network
+    acts is the same in both modes, and neither depends on how fast anything is.
+
     Args:
         environment: for training; reset when ``run`` starts.
         agent: acts and learns.
@@ -136,6 +141,7 @@ class Trainer:
         keep_best: keeps the weights of the best evaluation so far.
         should_stop: polled at every turn.
         log_histograms: also write the histogram of each layer's effective learning rates.
+        concurrent: learn while the environments step, one vector of decisions behind.
     """
 
     def __init__(
@@ -155,6 +161,7 @@ class Trainer:
         keep_best: Callable[["Trainer"], None],
         should_stop: Callable[[], bool],
         log_histograms: bool,
+        concurrent: bool,
     ) -> None:
         self.agent = agent
         self.replay = replay
@@ -176,6 +183,7 @@ class Trainer:
         self._keep_best = keep_best
         self._should_stop = should_stop
         self._log_histograms = log_histograms
+        self._concurrent = concurrent
         self._saved_agent_steps = 0
         self._save_again_at_agent_steps = 0
         self._time_step: TimeStep | None = None
@@ -203,8 +211,7 @@ class Trainer:
                 self._run_save()
             else:
                 previous_agent_steps = self.agent_steps
-                self._time_step = self._collect(self._time_step)
-                self._learn()
+                self._time_step = self._turn(self._time_step)
                 if self._passed(self._plan.log_period_agent_steps, previous_agent_steps):
                     self._log_interval()
         self._save(self)
@@ -214,7 +221,7 @@ class Trainer:
         """What a later ``load_state_dict`` goes on from, to the same bits; between turns only."""
         return {
             "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
+            "replay": self.replay.state_dict(with_frames=False),
             "environment": self._environment.state_dict(),
             "agent_steps": self.agent_steps,
             "evaluated_agent_steps": self.evaluated_agent_steps,
@@ -256,9 +263,18 @@ class Trainer:
             period = self._plan.checkpoint_period_agent_steps
             self._save_again_at_agent_steps = self.agent_steps + max(1, int(RETRY_SHARE * period))
 
-    def _collect(self, time_step: TimeStep) -> TimeStep:
+    def _turn(self, time_step: TimeStep) -> TimeStep:
         actions = self.agent.act(time_step.observation_t, self._behaviour_epsilon(self.agent_steps))
-        next_time_step = self._environment.step(actions)
+        self._environment.step_async(actions)
+        if self._concurrent:
+            self._learn()
+        next_time_step = self._environment.step_wait()
+        self._remember(time_step, actions, next_time_step)
+        if not self._concurrent:
+            self._learn()
+        return next_time_step
+
+    def _remember(self, time_step: TimeStep, actions: IntArray, next_time_step: TimeStep) -> None:
         # After a game's last observation the environment ignores the action and restarts.
         is_decision = ~time_step.is_last_t
         self.replay.append(
@@ -280,7 +296,6 @@ class Trainer:
                 }
             )
         self._progress.update(self.agent_steps, self._recent_returns)
-        return next_time_step
 
     def _learn(self) -> None:
         self._set_learning_rates()
@@ -336,6 +351,7 @@ class Trainer:
         metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
         metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
         metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
+        metrics["speed/peak_memory_gigabytes"] = peak_resident_bytes() / 1e9
         self._write(metrics)
         self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 

@@ -63,9 +63,12 @@ class Batch(NamedTuple):
     Attributes:
         s_tm1: ``[batch, *observation_shape]`` states, uint8 for Atari, float32 otherwise.
         a_tm1: ``[batch]`` int64 actions.
-        r_t: ``[batch]`` float32 raw rewards; the agent clips.
-        is_terminal_t: ``[batch]`` bool, True where the return ends (discount 0).
+        r_t: ``[batch]`` float32 raw rewards; the agent clips. With n-step returns
+            ``[batch, n_step]``, those of the steps on the way to ``s_t``, then zeros.
+        is_terminal_t: ``[batch]`` bool, True where the return ends on the way (discount 0).
         s_t: ``[batch, *observation_shape]`` successor states.
+        num_steps: ``[batch]`` int64, decisions from ``s_tm1`` to ``s_t``: 1, or with n-step returns
+            up to ``n_step``, fewer where the game ended or was cut first.
     """
 
     s_tm1: torch.Tensor
@@ -73,3 +76,4 @@ class Batch(NamedTuple):
     r_t: torch.Tensor
     is_terminal_t: torch.Tensor
     s_t: torch.Tensor
+    num_steps: torch.Tensor

@@ -1,10 +1,11 @@
-"""Compiles ``csrc/fused_cpu.cpp`` when it is first needed, keeps the result, and loads it.
+"""Compiles C++ sources when they are first needed, keeps the result, and loads it.
 
-The first use of a dtype on a machine takes the compiler one or two seconds; later processes load
-the library from the cache in about a millisecond. It is kept in ``$RMSPROP_CACHE_DIR``, or
-``rmsprop`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, under a name that depends on the source, the
-compiler's flags and the processor, so that a stale or foreign library is never loaded. Where that
-cannot be written, every process compiles for itself, in a temporary folder.
+The first use of ``csrc/fused_cpu.cpp`` for a dtype on a machine takes the compiler one or two
+seconds; later processes load the library from the cache in about a millisecond. It is kept in
+``$RMSPROP_CACHE_DIR``, or ``rmsprop`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, under a name that
+depends on the source, the compiler's flags and the processor, so that a stale or foreign library is
+never loaded. Where that cannot be written, every process compiles for itself, in a temporary
+folder.
 """
 
 from __future__ import annotations
@@ -63,13 +64,30 @@ def load_library(scalar: str) -> ctypes.CDLL:
 # Failures are remembered too: a compiler that fails must not be run anew at every step.
 @functools.cache
 def _library_or_reason(scalar: str) -> ctypes.CDLL | str:
-    fingerprint = _SOURCE.read_bytes() + _processor().encode()
+    try:
+        return find_or_build(_SOURCE, f"fused_cpu-{scalar}", (f"-DRMSPROP_SCALAR={scalar}",))
+    except OSError as error:
+        return str(error)
+
+
+def find_or_build(source: Path, stem: str, extra_flags: tuple[str, ...]) -> ctypes.CDLL:
+    """The library of one C++ source: the best one in the cache, else the best that can be built.
+
+    Args:
+        source: one file, without dependencies.
+        stem: how the library's name in the cache begins.
+        extra_flags: for the compiler, after ours.
+
+    Raises:
+        OSError: if there is none, with the reason.
+    """
+    fingerprint = source.read_bytes() + _processor().encode()
     directory = _cache_directory()
     candidates = []
     for variant in _VARIANTS:
-        flags = (*_FLAGS, f"-DRMSPROP_SCALAR={scalar}", *variant)
+        flags = (*_FLAGS, *extra_flags, *variant)
         key = hashlib.sha256(fingerprint + " ".join(flags).encode()).hexdigest()[:20]
-        candidates.append((f"fused_cpu-{scalar}-{key}.so", flags))
+        candidates.append((f"{stem}-{key}.so", flags))
     if directory is not None:
         for name, _ in candidates:
             # What is damaged, or linked to an OpenMP that this PyTorch does not load, is passed by.
@@ -77,14 +95,14 @@ def _library_or_reason(scalar: str) -> ctypes.CDLL | str:
                 return ctypes.CDLL(str(directory / name))
     compiler = _compiler()
     if compiler is None:
-        return "no C++ compiler found (set CXX, or install g++ or clang++)"
+        raise OSError("no C++ compiler found (set CXX, or install g++ or clang++)")
     reason = ""
     for name, flags in candidates:
         try:
-            return _build(compiler, flags, directory, name)
+            return _build(compiler, source, flags, directory, name)
         except OSError as error:
             reason = str(error)
-    return reason
+    raise OSError(reason)
 
 
 def _compiler() -> str | None:
@@ -95,12 +113,14 @@ def _compiler() -> str | None:
     return None
 
 
-def _build(compiler: str, flags: tuple[str, ...], directory: Path | None, name: str) -> ctypes.CDLL:
+def _build(
+    compiler: str, source: Path, flags: tuple[str, ...], directory: Path | None, name: str
+) -> ctypes.CDLL:
     """Compile, load, and keep as ``directory / name`` if that can be written."""
-    _logger.info("compiling %s (once; cache: %s)", _SOURCE.name, directory)
+    _logger.info("compiling %s (once; cache: %s)", source.name, directory)
     with _scratch(directory) as scratch:
-        object_file, library = Path(scratch) / "fused.o", Path(scratch) / "fused.so"
-        _run([compiler, *flags, "-c", str(_SOURCE), "-o", str(object_file)])
+        object_file, library = Path(scratch) / "object.o", Path(scratch) / "library.so"
+        _run([compiler, *flags, "-c", str(source), "-o", str(object_file)])
         _run([compiler, "-shared", str(object_file), "-o", str(library)])
         loaded = ctypes.CDLL(str(library))
         # Moved there whole and after it has loaded: no other process ever finds half a library, or

@@ -1,4 +1,4 @@
-"""Measure this machine: ``python scripts/benchmark.py optimizer --json FILE``."""
+"""Measure this machine: ``python scripts/benchmark.py training --json FILE``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import optimizer
+from benchmarks import optimizer, replay, scaling, training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (optimizer,):
+    for module in (optimizer, training, scaling, replay):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
         command.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")

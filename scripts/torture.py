@@ -6,9 +6,9 @@
 
 Small runs of CartPole, Pong and Breakout (sticky and not) are trained once without a fault. Then
 each is trained again and again from nothing, with faults: the process is ended or its files are
-damaged, the same command is given again, until the run is finished. It must then be the undisturbed
-run in every bit: weights, optimizer, replay, games, generators, metrics, evaluations and
-TensorBoard's scalars, clocks aside.
+damaged, the same command is given again, until the run is finished. It must then be the
+undisturbed run in every bit: weights, optimizer, replay, games, generators, metrics, evaluations
+and TensorBoard's scalars, clocks aside.
 
 The processes are real, forked from one that has imported PyTorch already; SIGKILL is the kernel's.
 """

@@ -35,6 +35,7 @@ class LearningRateConfig:
 class AgentConfig:
     discount: float
     double_q_learning: bool
+    n_step: int
     error_bound: float | None
     loss_reduction: str
     batch_size: int
@@ -50,11 +51,13 @@ class NetworkConfig:
     torso: str
     hidden_sizes: list[int]
     input_scale: list[float]
+    implementation: str
 
 
 @dataclass
 class ReplayConfig:
     capacity: int
+    compressed: bool
 
 
 @dataclass
@@ -94,7 +97,9 @@ class TrainConfig:
     total_agent_steps: int
     device: str
     precision: str
+    compile: bool
     num_threads: int
+    concurrent: bool
     run_dir: str
     overwrite: bool
 

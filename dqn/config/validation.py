@@ -51,6 +51,7 @@ RANGES: Mapping[str, Range] = {
     "env.num_threads": Range(0, 1024),
     "agent.discount": FRACTION,
     "agent.error_bound": POSITIVE,
+    "agent.n_step": Range(1, 100),
     "agent.batch_size": AT_LEAST_ONE,
     "agent.agent_steps_per_update": AT_LEAST_ONE,
     "agent.warmup_agent_steps": AT_LEAST_ONE,
@@ -73,7 +74,7 @@ RANGES: Mapping[str, Range] = {
     "epsilon": FRACTION,
     "seed": Range(0, 2**31 - 1),
     "total_agent_steps": AT_LEAST_ONE,
-    "num_threads": Range(1, 1024),
+    "num_threads": Range(0, 1024),
     "optimizer.lr": NON_NEGATIVE,
     "optimizer.alpha": DECAY,
     "optimizer.eps": NON_NEGATIVE,
@@ -88,8 +89,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "env.kind": ("atari", "control"),
     "agent.loss_reduction": ("sum", "mean"),
     "network.torso": ("nature_cnn", "nips_cnn", "mlp"),
+    "network.implementation": ("auto", "native", "torch"),
     "device": ("auto", "cpu", "cuda"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "tf32", "bf16"),
     "weights": ("newest", "best"),
 }
 
@@ -220,16 +222,21 @@ def _validate_relations(config: TrainConfig) -> None:
             "must be a multiple of agent.agent_steps_per_update="
             f"{agent.agent_steps_per_update}"
         )
-    # The second decision of an environment completes its first transition.
+    # The decision that follows n_step others in an environment completes its first transition.
     for key, at_least in (
         ("agent.batch_size", agent.batch_size),
-        ("env.num_envs", config.env.num_envs),
+        ("env.num_envs * agent.n_step", config.env.num_envs * agent.n_step),
     ):
         if agent.warmup_agent_steps < at_least:
             raise ConfigError(
                 f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
                 f"{key}={at_least}"
             )
+    if config.compile and config.network.implementation == "native":
+        raise ConfigError(
+            "network.implementation=native: must be auto or torch with compile=true, "
+            "which compiles PyTorch's layers"
+        )
     if agent.warmup_agent_steps > config.replay.capacity:
         raise ConfigError(
             f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at most "

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from dqn.memory import available_bytes
+from dqn.replay.frames import CompressedFrames, FrameStorage, RawFrames, frame_bytes
 from dqn.types import Batch, BoolArray, FloatArray, IntArray, ObservationArray
 
 # action int64, reward float32, is_terminal bool, is_transition bool, age uint8
@@ -74,6 +75,8 @@ class TransitionRing:
         frame_dtype: ``torch.uint8`` for Atari.
         stack_size: frames in a state: states are ``[stack_size, *frame_shape]``, oldest frame
             first. With 1 there is no stack axis: the frame is the state.
+        n_step: decisions between the two states of a transition, fewer where the game ends first.
+        compressed: keep each frame compressed, on the CPU; the same batches come out.
         device: where the storage lies and batches are born. What decides which slots can be drawn
             stays on the CPU.
 
@@ -90,21 +93,28 @@ class TransitionRing:
         frame_shape: Sequence[int],
         frame_dtype: torch.dtype,
         stack_size: int,
+        n_step: int,
+        compressed: bool,
         device: torch.device | str,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
         if not 1 <= stack_size <= 254:  # ages are counted up to stack_size, and one on, in uint8
             raise ValueError(f"stack_size={stack_size} must be in 1..254")
+        if n_step < 1:
+            raise ValueError(f"n_step={n_step} must be at least 1")
         slots = math.ceil(capacity / num_envs)
-        if slots < stack_size + 1:
+        if slots < stack_size + n_step:
             raise ValueError(
                 f"replay.capacity={capacity} is too small: {num_envs} environments with stacks of "
-                f"{stack_size} frames need at least {num_envs * (stack_size + 1)}"
+                f"{stack_size} frames and returns of {n_step} step(s) need at least "
+                f"{num_envs * (stack_size + n_step)}"
             )
         self._device = torch.device(device)
-        column_bytes = num_envs * bytes_per_transition(frame_shape, frame_dtype)
-        available = available_bytes(self._device)
+        column_bytes = num_envs * math.ceil(
+            frame_bytes(frame_shape, frame_dtype, compressed=compressed) + _SCALAR_BYTES
+        )
+        available = available_bytes(torch.device("cpu") if compressed else self._device)
         if available is not None and slots * column_bytes > available:
             raise ValueError(
                 f"replay.capacity={capacity} needs {slots * column_bytes / 1e9:.2f} GB but "
@@ -115,38 +125,42 @@ class TransitionRing:
         self._slots = slots
         self._frame_shape = tuple(frame_shape)
         self._stack_size = stack_size
+        self._n_step = n_step
         self._num_appends = 0
         self._num_transitions = 0
 
-        # Left uninitialised on purpose: the operating system then hands out pages as the ring
-        # fills, and a slot is never part of a state before it is written.
+        storage = CompressedFrames if compressed else RawFrames
+        self._frames: FrameStorage = storage(
+            num_envs, slots, frame_shape, frame_dtype, self._device
+        )
         shape = (num_envs, slots)
-        self._frames = torch.empty((*shape, *frame_shape), dtype=frame_dtype, device=self._device)
         self._actions = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._rewards = torch.empty(shape, dtype=torch.float32, device=self._device)
-        self._is_terminal = torch.empty(shape, dtype=torch.bool, device=self._device)
+        self._is_terminal = torch.empty(shape, dtype=torch.bool)
         # Whether a decision was taken in the slot, and how many frames of its game came before it,
         # counted up to stack_size.
         self._is_transition = torch.zeros(shape, dtype=torch.bool)
         self._age = torch.zeros(shape, dtype=torch.uint8)
 
-        self._window_offsets = torch.arange(1 - stack_size, 2)  # the stack, then its successor
+        # The columns of a transition's frames. Two states one step apart share all but one.
+        self._num_frames = stack_size + 1 if n_step == 1 else stack_size
+        self._window_offsets = torch.arange(self._num_frames) - (stack_size - 1)
+        self._step_offsets = torch.arange(n_step)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole storage, whether written yet or not."""
-        slot_bytes = bytes_per_transition(self._frame_shape, self._frames.dtype)
-        return self._num_envs * self._slots * slot_bytes
+        """Bytes of the whole storage, whether written yet or not; compressed, of what is."""
+        return self._frames.nbytes + self._num_envs * self._slots * _SCALAR_BYTES
 
     @property
     def num_sampleable(self) -> int:
         """Number of transitions that can be sampled now."""
-        size = self._size
-        if size == 0:
+        num_columns = self._num_columns
+        if num_columns == 0:
             return 0
-        newest = (self._num_appends - 1) % self._slots
+        newest = self._slot(torch.arange(num_columns, self._size))
         num_without_successor = int(self._is_transition[:, newest].sum())
-        k = torch.arange(min(self._stack_size - 1, size - 1)).expand(self._num_envs, -1)
+        k = torch.arange(min(self._stack_size - 1, num_columns)).expand(self._num_envs, -1)
         slot = self._slot(k)
         is_cut = self._is_transition.gather(1, slot) & (self._age.gather(1, slot) > k)
         return self._num_transitions - num_without_successor - int(is_cut.sum())
@@ -159,6 +173,11 @@ class TransitionRing:
     def _size(self) -> int:
         """Columns written and not yet overwritten."""
         return min(self._num_appends, self._slots)
+
+    @property
+    def _num_columns(self) -> int:
+        """Columns whose successor, ``n_step`` columns on, is written: the oldest ones."""
+        return max(self._size - self._n_step, 0)
 
     def _slot(self, k: torch.Tensor) -> torch.Tensor:
         """Slot of the k-th oldest column."""
@@ -212,10 +231,10 @@ class TransitionRing:
         age = (self._age[:, newest] + 1).clamp_(max=self._stack_size)
         self._age[:, head] = age.masked_fill_(is_first, 0)
 
-        self._frames[:, head] = frames.to(self._device)
+        self._frames.write(torch.tensor([head]), frames[:, None])
         self._actions[:, head] = actions.to(self._device)
         self._rewards[:, head] = rewards.to(self._device)
-        self._is_terminal[:, head] = terminal.to(self._device)
+        self._is_terminal[:, head] = terminal
         self._num_appends += 1
 
     def _column(
@@ -230,34 +249,51 @@ class TransitionRing:
         return column
 
     def _is_sampleable(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """Whether k's decision is a transition whose stack lies within the ring, k < size - 1."""
+        """Whether k's decision is a transition whose stack lies in the ring, k < num_columns."""
         slot = self._slot(k)
         num_earlier_frames = self._age[env, slot].clamp(max=self._stack_size - 1)
         return self._is_transition[env, slot] & (num_earlier_frames <= k)
 
     def _gather(self, env: torch.Tensor, k: torch.Tensor) -> Batch:
         """The transitions at column ``k`` ``[batch]`` of environments ``env`` ``[batch]``."""
-        num_frames = self._stack_size + 1
-        first_slot = env * self._slots  # in the flat storage
-        slot = self._slot(k)
-        window = self._slot(k[:, None] + self._window_offsets) + first_slot[:, None]
-        num_padding = (self._stack_size - 1) - self._age[env, slot].to(torch.int64)
-        is_padding = (torch.arange(num_frames) < num_padding[:, None]).flatten()
+        slots = self._slot(k[:, None] + self._step_offsets)  # [batch, n_step]
+        is_transition = self._is_transition[env[:, None], slots]
+        is_terminal = self._is_terminal[env[:, None], slots]
+        # A step belongs to the transition if it is a decision and no earlier one ended the return.
+        # (What is no decision is a game's last observation, or one whose outcome was not seen.)
+        goes_on = (is_transition & ~is_terminal).cumprod(dim=1, dtype=torch.uint8).bool()
+        is_taken = is_transition
+        is_taken[:, 1:] &= goes_on[:, :-1]
+        num_steps = is_taken.sum(dim=1)
 
-        index = (first_slot + slot).to(self._device, non_blocking=True)
-        frame_index = window.flatten().to(self._device, non_blocking=True)
-        frames = self._frames.flatten(0, 1).index_select(0, frame_index)
-        if is_padding.any():
-            frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
-        frames = frames.view(len(env), num_frames, *self._frame_shape)
+        index = (env * self._slots)[:, None] + slots
+        index = index.flatten().to(self._device, non_blocking=True)
+        rewards = self._rewards.flatten().index_select(0, index).view(slots.shape)
+        if self._n_step == 1:
+            frames = self._frames_at(env, k)
+            s_tm1, s_t, rewards = frames[:, :-1], frames[:, 1:], rewards[:, 0]
+        else:
+            s_tm1, s_t = self._frames_at(env, k), self._frames_at(env, k + num_steps)
+            rewards = rewards * is_taken.to(self._device)
         has_stack_axis = self._stack_size > 1
         return Batch(
-            s_tm1=frames[:, :-1] if has_stack_axis else frames[:, 0],
-            a_tm1=self._actions.flatten().index_select(0, index),
-            r_t=self._rewards.flatten().index_select(0, index),
-            is_terminal_t=self._is_terminal.flatten().index_select(0, index),
-            s_t=frames[:, 1:] if has_stack_axis else frames[:, 1],
+            s_tm1=s_tm1 if has_stack_axis else s_tm1[:, 0],
+            a_tm1=self._actions.flatten().index_select(0, index[:: self._n_step]),
+            r_t=rewards,
+            is_terminal_t=(is_terminal & is_taken).any(dim=1).to(self._device),
+            s_t=s_t if has_stack_axis else s_t[:, 0],
+            num_steps=num_steps.to(self._device),
         )
+
+    def _frames_at(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """``[batch, num_frames, *frame_shape]``: the stack at ``k``, and what shares its frames."""
+        window = self._slot(k[:, None] + self._window_offsets) + (env * self._slots)[:, None]
+        num_padding = (self._stack_size - 1) - self._age[env, self._slot(k)].to(torch.int64)
+        is_padding = (torch.arange(self._num_frames) < num_padding[:, None]).flatten()
+        frames = self._frames.gather(window.flatten())
+        if is_padding.any():
+            frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
+        return frames.view(len(env), self._num_frames, *self._frame_shape)
 
     @property
     def columns(self) -> range:
@@ -272,8 +308,7 @@ class TransitionRing:
             ``[num_envs, len(columns), *frame_shape]``, contiguous: each environment's frames in
             the order of time.
         """
-        slots = torch.arange(columns.start, columns.stop, device=self._device) % self._slots
-        return self._frames.index_select(1, slots).cpu()
+        return self._frames.read(torch.arange(columns.start, columns.stop) % self._slots)
 
     def write_frames(self, columns: range, frames: torch.Tensor) -> None:
         """Puts back what ``read_frames`` gave, into a ring that ``load_state_dict`` has sized.
@@ -283,15 +318,13 @@ class TransitionRing:
         begin = max(columns.start, self.columns.start)
         if begin >= columns.stop:
             return
-        slots = torch.arange(begin, columns.stop, device=self._device) % self._slots
-        held = frames[:, begin - columns.start :]
-        self._frames.index_copy_(1, slots, held.to(self._device))
+        slots = torch.arange(begin, columns.stop) % self._slots
+        self._frames.write(slots, frames[:, begin - columns.start :])
 
-    def _ring_state(self) -> RingState:
-        """The written slots; ``frames`` is a view, since a second copy may not fit."""
+    def _ring_state(self, *, with_frames: bool) -> RingState:
+        """A copy of the written slots."""
         size = self._size
-        return RingState(
-            frames=self._frames[:, :size],
+        state = RingState(
             actions=self._actions[:, :size].clone(),
             rewards=self._rewards[:, :size].clone(),
             is_terminal=self._is_terminal[:, :size].clone(),
@@ -303,6 +336,9 @@ class TransitionRing:
             frame_shape=self._frame_shape,
             frame_dtype=self._frames.dtype,
         )
+        if with_frames:
+            state["frames"] = self._frames.read(torch.arange(size))
+        return state
 
     def _load_ring_state(self, state: RingState) -> None:
         """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit.
@@ -321,7 +357,7 @@ class TransitionRing:
                 "replay.capacity and env must be as they were"
             )
         if "frames" in state:
-            self._frames[:, :size] = state["frames"]
+            self._frames.write(torch.arange(size), state["frames"])
         self._actions[:, :size] = state["actions"]
         self._rewards[:, :size] = state["rewards"]
         self._is_terminal[:, :size] = state["is_terminal"]
@@ -350,7 +386,7 @@ class TransitionRing:
             raise RuntimeError("the first slot written does not open a game")
         if self._num_transitions != int(self._is_transition.sum()):
             raise RuntimeError("the count of transitions is wrong")
-        k = torch.arange(max(size - 1, 0)).repeat(self._num_envs)
-        env = torch.arange(self._num_envs).repeat_interleave(max(size - 1, 0))
+        k = torch.arange(self._num_columns).repeat(self._num_envs)
+        env = torch.arange(self._num_envs).repeat_interleave(self._num_columns)
         if self.num_sampleable != int(self._is_sampleable(env, k).sum()):
             raise RuntimeError("the count of sampleable transitions is wrong")

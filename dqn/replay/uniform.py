@@ -29,6 +29,8 @@ class UniformReplay(TransitionRing):
         frame_dtype: ``torch.uint8`` for Atari.
         stack_size: frames in a state, as in ``TransitionRing``.
         seed: seeds the sampler's own generator.
+        n_step: decisions between the two states of a transition, as in ``TransitionRing``.
+        compressed: keep each frame compressed, as in ``TransitionRing``.
         device: where the storage lies and batches are born.
 
     Raises:
@@ -63,6 +65,8 @@ class UniformReplay(TransitionRing):
         frame_dtype: torch.dtype,
         stack_size: int,
         seed: int,
+        n_step: int = 1,
+        compressed: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(
@@ -71,6 +75,8 @@ class UniformReplay(TransitionRing):
             frame_shape=frame_shape,
             frame_dtype=frame_dtype,
             stack_size=stack_size,
+            n_step=n_step,
+            compressed=compressed,
             device=device,
         )
         self._generator = torch.Generator().manual_seed(seed)
@@ -78,8 +84,8 @@ class UniformReplay(TransitionRing):
     def sample(self, batch_size: int) -> Batch:
         """Draws transitions uniformly, with replacement.
 
-        ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1`` frames: their
-        common frames are fetched once, and writing into one state changes the other.
+        With ``n_step`` 1, ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1``
+        frames: their common frames are fetched once, and writing into one changes the other.
 
         Returns:
             A ``Batch`` on the replay's device. States are
@@ -93,7 +99,7 @@ class UniformReplay(TransitionRing):
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if self.num_sampleable == 0:
             raise ValueError("the replay holds no complete transition yet: append before sampling")
-        num_columns = self._size - 1  # the newest column has no successor
+        num_columns = self._num_columns
         drawn = torch.empty(0, dtype=torch.int64)
         while len(drawn) < batch_size:
             candidates = torch.randint(
@@ -104,14 +110,17 @@ class UniformReplay(TransitionRing):
         drawn = drawn[:batch_size]
         return self._gather(drawn // num_columns, drawn % num_columns)
 
-    def state_dict(self) -> ReplayState:
+    def state_dict(self, *, with_frames: bool = True) -> ReplayState:
         """Everything that decides later samples: the written slots and the generator.
 
-        ``frames`` is a view of the live storage, since a second copy of a full replay may not fit:
-        write it out before the next ``append``, and row by row, because ``torch.save`` of a view
-        writes the whole storage behind it.
+        Args:
+            with_frames: copy the frames too. A second copy of a full replay may not fit: whoever
+                leaves them out takes them by ``read_frames`` and puts them back by
+                ``write_frames``, some columns at a time.
         """
-        return ReplayState(**self._ring_state(), generator=self._generator.get_state())
+        return ReplayState(
+            **self._ring_state(with_frames=with_frames), generator=self._generator.get_state()
+        )
 
     def load_state_dict(self, state_dict: ReplayState) -> None:
         """Continues where the replay that wrote ``state_dict`` stood.

@@ -14,14 +14,13 @@ reads the lines that a copy overwrites, which are not counted; a step has read t
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.machine import describe_machine
 from torch import Tensor
 
 import rmsprop
@@ -174,15 +173,7 @@ def _print_table(rows: list[dict[str, Any]], num_threads: int) -> None:
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
-    cpu = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
-    return {
-        "cpu": cpu,
-        "torch": torch.__version__,
+    return describe_machine() | {
         "rounds": arguments.rounds,
         "cache": "cold" if arguments.cold else "warm",
         "num_parameters": sum(param.numel() for param in _params()),

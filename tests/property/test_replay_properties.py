@@ -21,9 +21,10 @@ class Transition:
 
     s_tm1: tuple[int, ...]
     a_tm1: int
-    r_t: float
+    r_t: tuple[float, ...]
     is_terminal_t: bool
     s_t: tuple[int, ...]
+    num_steps: int
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Game:
     stack_size: int
     frames: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
+    # Action, reward, and whether the return ended, at each frame whose successor has been seen.
+    decisions: dict[int, tuple[int, float, bool]] = field(default_factory=dict)
 
     def stack(self, end: int) -> tuple[int, ...]:
         """The state whose newest frame is the game's ``end``-th."""
@@ -43,16 +46,32 @@ class Game:
         """When the oldest frame of that state was written."""
         return self.times[max(end - self.stack_size + 1, 0)]
 
+    def transition(self, begin: int, n_step: int) -> Transition:
+        """From the ``begin``-th frame as far as ``n_step`` decisions and the return lead."""
+        rewards, is_terminal, end = [], False, begin
+        while len(rewards) < n_step and end in self.decisions and not is_terminal:
+            _, reward, is_terminal = self.decisions[end]
+            rewards.append(reward)
+            end += 1
+        return Transition(
+            s_tm1=self.stack(begin),
+            a_tm1=self.decisions[begin][0],
+            r_t=(*rewards, *[0.0] * (n_step - len(rewards))),
+            is_terminal_t=is_terminal,
+            s_t=self.stack(end),
+            num_steps=len(rewards),
+        )
+
 
 class Oracle:
     """Every transition of one environment that is complete and can still be rebuilt."""
 
-    def __init__(self, stack_size: int, slots: int) -> None:
+    def __init__(self, stack_size: int, slots: int, n_step: int) -> None:
         self._stack_size = stack_size
         self._slots = slots
-        self._game = Game(stack_size)
+        self._n_step = n_step
+        self._games: list[Game] = []
         self._pending: tuple[int, float, bool] | None = None
-        self._transitions: list[tuple[int, Transition]] = []
 
     def append(
         self,
@@ -65,18 +84,23 @@ class Oracle:
         transition: bool,
     ) -> None:
         if first:
-            self._game = Game(self._stack_size)
+            self._games.append(Game(self._stack_size))
             self._pending = None
-        self._game.frames.append(frame)
-        self._game.times.append(time)
-        end = len(self._game.frames) - 1
+        game = self._games[-1]
+        game.frames.append(frame)
+        game.times.append(time)
         if self._pending is not None:
-            before = (self._game.stack(end - 1), *self._pending, self._game.stack(end))
-            self._transitions.append((self._game.oldest_time(end - 1), Transition(*before)))
+            game.decisions[len(game.frames) - 2] = self._pending
         self._pending = (action, reward, terminal) if transition else None
 
     def sampleable(self, time: int) -> set[Transition]:
-        return {t for oldest, t in self._transitions if oldest > time - self._slots}
+        return {
+            game.transition(begin, self._n_step)
+            for game in self._games
+            for begin in game.decisions
+            if game.oldest_time(begin) > time - self._slots
+            and game.times[begin] + self._n_step <= time
+        }
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,15 @@ steps = st.builds(
 class Environments:
     """Numbered frames from environments that restart one call after a game's last observation."""
 
-    def __init__(self, num_envs: int, stack_size: int, slots: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        stack_size: int,
+        slots: int,
+        seed: int,
+        n_step: int = 1,
+        compressed: bool = False,
+    ) -> None:
         self.replay = UniformReplay(
             num_envs=num_envs,
             capacity=num_envs * slots,
@@ -109,8 +141,10 @@ class Environments:
             frame_dtype=torch.int32,
             stack_size=stack_size,
             seed=seed,
+            n_step=n_step,
+            compressed=compressed,
         )
-        self._oracles = [Oracle(stack_size, slots) for _ in range(num_envs)]
+        self._oracles = [Oracle(stack_size, slots, n_step) for _ in range(num_envs)]
         self._is_first = [True] * num_envs
         self._is_last = [False] * num_envs
         self._time = 0
@@ -162,13 +196,14 @@ def _rows(replay: UniformReplay, batch_size: int) -> list[Transition]:
     batch = replay.sample(batch_size)
     stack_shape = (batch_size, -1)
     return [
-        Transition(tuple(s_tm1), a_tm1, r_t, is_terminal_t, tuple(s_t))
-        for s_tm1, a_tm1, r_t, is_terminal_t, s_t in zip(
+        Transition(tuple(s_tm1), a_tm1, tuple(r_t), is_terminal_t, tuple(s_t), num_steps)
+        for s_tm1, a_tm1, r_t, is_terminal_t, s_t, num_steps in zip(
             batch.s_tm1.reshape(stack_shape).tolist(),
             batch.a_tm1.tolist(),
-            batch.r_t.tolist(),
+            batch.r_t.reshape(stack_shape).tolist(),
             batch.is_terminal_t.tolist(),
             batch.s_t.reshape(stack_shape).tolist(),
+            batch.num_steps.tolist(),
             strict=True,
         )
     ]
@@ -179,8 +214,11 @@ def _rows(replay: UniformReplay, batch_size: int) -> list[Transition]:
 def test_what_is_sampled_is_what_happened(data: st.DataObject) -> None:
     num_envs = data.draw(st.integers(1, 3), "num_envs")
     stack_size = data.draw(st.integers(1, 5), "stack_size")
-    slots = data.draw(st.integers(stack_size + 1, 20), "slots")
-    environments = Environments(num_envs, stack_size, slots, seed=data.draw(st.integers(0, 9)))
+    n_step = data.draw(st.integers(1, 4), "n_step")
+    slots = data.draw(st.integers(stack_size + n_step, 20), "slots")
+    seed = data.draw(st.integers(0, 9))
+    compressed = data.draw(st.booleans(), "compressed")
+    environments = Environments(num_envs, stack_size, slots, seed, n_step, compressed)
     moves = st.lists(steps, min_size=num_envs, max_size=num_envs)
     for move in data.draw(st.lists(moves, min_size=1, max_size=60), "moves"):
         environments.step(move)
@@ -196,14 +234,15 @@ def test_what_is_sampled_is_what_happened(data: st.DataObject) -> None:
     seed=st.integers(0, 2**16),
     num_envs=st.integers(1, 3),
     stack_size=st.integers(1, 4),
-    slots=st.integers(5, 12),
+    n_step=st.integers(1, 3),
+    slots=st.integers(7, 12),
     num_steps=st.integers(2, 40),
 )
 def test_everything_that_can_be_sampled_is_sampled_equally_often(
-    seed: int, num_envs: int, stack_size: int, slots: int, num_steps: int
+    seed: int, num_envs: int, stack_size: int, n_step: int, slots: int, num_steps: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    environments = Environments(num_envs, stack_size, slots, seed=seed)
+    environments = Environments(num_envs, stack_size, slots, seed=seed, n_step=n_step)
     for _ in range(num_steps):
         environments.step(
             [Step(*(rng.random(4) < (0.15, 0.5, 0.2, 0.03)).tolist()) for _ in range(num_envs)]
@@ -227,11 +266,12 @@ def test_everything_that_can_be_sampled_is_sampled_equally_often(
 @given(data=st.data())
 def test_saving_and_loading_at_any_time_changes_nothing(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16), "seed"))
-    environments = Environments(num_envs=2, stack_size=3, slots=7, seed=0)
+    compressed = data.draw(st.booleans(), "compressed")
+    environments = Environments(2, stack_size=3, slots=7, seed=0, compressed=compressed)
     for _ in range(data.draw(st.integers(1, 30), "num_steps")):
         environments.step([Step(*(rng.random(4) < 0.15).tolist()) for _ in range(2)])
     saved = environments.replay
-    loaded = Environments(num_envs=2, stack_size=3, slots=7, seed=1).replay
+    loaded = Environments(2, stack_size=3, slots=7, seed=1, compressed=not compressed).replay
     loaded.load_state_dict(saved.state_dict())
     loaded.check_valid()
     assert len(loaded) == len(saved)

@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from parity.trajectories import can_fuse
 from torch import nn
 
 import rmsprop
 from dqn.agent import DQN, epsilon_greedy
 from dqn.losses import clipped_error_loss
-from dqn.networks import MLP, QNetworkOutput, build_q_network
+from dqn.networks import MLP, NipsCNN, QNetworkOutput, build_q_network
 from dqn.types import Batch
 
 NUM_FEATURES, NUM_ACTIONS = 3, 4
@@ -46,6 +47,7 @@ def make_agent(
         "exploration_seed": 0,
         "device": torch.device("cpu"),
         "autocast_dtype": None,
+        "compiled": False,
     }
     return DQN(
         network=network,
@@ -71,6 +73,7 @@ def random_batches(count, batch_size=32, seed=1):
             r_t=torch.tensor(generator.integers(-3, 4, size=batch_size).astype(np.float64)),
             is_terminal_t=torch.tensor(generator.random(batch_size) < 0.2),
             s_t=torch.tensor(generator.normal(size=(batch_size, NUM_FEATURES))),
+            num_steps=torch.ones(batch_size, dtype=torch.int64),
         )
         for _ in range(count)
     ]
@@ -84,7 +87,8 @@ def numpy_dqn(weight, batches, *, lr, double_q_learning, reward_clip, period):
     weight, target_weight = weight.copy(), weight.copy()
     for number, batch in enumerate(batches, start=1):
         gradient = np.zeros_like(weight)
-        for s_tm1, a_tm1, r_t, is_terminal_t, s_t in zip(*(x.numpy() for x in batch), strict=True):
+        transitions = zip(*(x.numpy() for x in batch), strict=True)
+        for s_tm1, a_tm1, r_t, is_terminal_t, s_t, _ in transitions:
             reward = r_t if reward_clip is None else min(max(r_t, -reward_clip), reward_clip)
             q_t_target = target_weight @ s_t
             a_t = np.argmax(weight @ s_t if double_q_learning else q_t_target)
@@ -109,6 +113,7 @@ def test_one_update_equals_the_one_worked_by_hand():
             r_t=torch.tensor([5.0], dtype=torch.float64),  # clipped to 1
             is_terminal_t=torch.tensor([False]),
             s_t=torch.tensor([[3.0, 1.0]], dtype=torch.float64),
+            num_steps=torch.tensor([1]),
         )
     )
     # Q(s_tm1, .) = [1, 2]; target = 1 + 0.5 * max(3, 1) = 2.5; TD error = 2.5 - 2 = 0.5;
@@ -119,6 +124,28 @@ def test_one_update_equals_the_one_worked_by_hand():
     torch.testing.assert_close(network.weight.detach(), expected)
     assert not output.loss.requires_grad
     assert not output.q_mean.requires_grad
+
+
+def test_n_step_targets_equal_those_worked_by_hand():
+    # Rewards clipped to ±1. Three steps: 1 + 0.5 * 0 - 0.25 * 1 + 0.125 * max(3, 1) = 1.125; cut
+    # after one: 1 + 0.5 * 3 = 2.5; ended after two: 0 + 0.5 * 1 = 0.5. Q(s_tm1, 1) = 2.
+    network = LinearQ([[1.0, 0.0], [0.0, 1.0]])
+    agent = make_agent(
+        network, partial(torch.optim.SGD, lr=0.1), num_actions=2, discount=0.5, reward_clip=1.0
+    )
+    output = agent.learn(
+        Batch(
+            s_tm1=torch.tensor([[1.0, 2.0]] * 3, dtype=torch.float64),
+            a_tm1=torch.tensor([1, 1, 1]),
+            r_t=torch.tensor([[5.0, 0, -2], [1, 0, 0], [0, 1, 0]], dtype=torch.float64),
+            is_terminal_t=torch.tensor([False, False, True]),
+            s_t=torch.tensor([[3.0, 1.0]] * 3, dtype=torch.float64),
+            num_steps=torch.tensor([3, 1, 2]),
+        )
+    )
+    # TD errors -0.875, 0.5 and -1.5, the last beyond the bound; summed.
+    assert output.loss.item() == pytest.approx(0.875**2 / 2 + 0.125 + 1.0)
+    assert network.weight.detach()[1].tolist() == pytest.approx([-0.1375, 1 - 0.275])
 
 
 @pytest.mark.parametrize("period", [1, 3, 1000])
@@ -333,3 +360,30 @@ def test_bf16_autocast_learns_nearly_what_fp32_does():
     ):
         assert parameter.dtype == torch.float32
         torch.testing.assert_close(parameter, fp32_parameter, rtol=0, atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile uses torch.jit
+@pytest.mark.skipif(not can_fuse(), reason="torch.compile needs a C++ compiler")
+def test_compiled_updates_are_those_of_the_same_layers():
+    def train(compiled):
+        torch.manual_seed(0)
+        torso = partial(NipsCNN, implementation="torch")
+        networks = [
+            build_q_network(torso=torso, observation_shape=(4, 84, 84), num_actions=NUM_ACTIONS)
+            for _ in range(2)
+        ]
+        agent = make_agent(
+            networks[0], SGD, target_network=networks[1], double_q_learning=True, compiled=compiled
+        )
+        generator = torch.Generator().manual_seed(1)
+        for batch in random_batches(3, batch_size=4):
+            frames = torch.randint(256, (4, 5, 84, 84), dtype=torch.uint8, generator=generator)
+            agent.learn(
+                batch._replace(s_tm1=frames[:, :-1], s_t=frames[:, 1:], r_t=batch.r_t.float())
+            )
+        return dict(networks[0].named_parameters())
+
+    compiled, eager = train(True), train(False)
+    for name, parameter in eager.items():
+        torch.testing.assert_close(compiled[name], parameter, rtol=1e-3, atol=1e-5)

@@ -39,6 +39,7 @@ def terminal_batch(state, reward):
         r_t=torch.full((len(state),), reward),
         is_terminal_t=torch.ones(len(state), dtype=torch.bool),
         s_t=state,
+        num_steps=torch.ones(len(state), dtype=torch.int64),
     )
 
 

@@ -63,7 +63,7 @@ REFUSED_VALUES = {
     "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
     "agent.warmup_agent_steps=100 env.num_envs=128": [
         "agent.warmup_agent_steps=100",
-        "at least env.num_envs=128",
+        "at least env.num_envs * agent.n_step=128",
     ],
     "agent.warmup_agent_steps=300000": [
         "agent.warmup_agent_steps=300000",
@@ -97,7 +97,7 @@ REFUSED_VALUES = {
     "optimizer._target_=torch.optim.Adam": ["optimizer.alpha=0.95", "torch.optim.Adam takes"],
     "network.torso=mlp": ["network.torso=mlp", "nature_cnn", "env.game=pong"],
     "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, mlp"],
-    "precision=fp16": ["precision=fp16", "fp32, bf16"],
+    "precision=fp16": ["precision=fp16", "fp32, tf32, bf16"],
     "device=gpu": ["device=gpu", "auto, cpu, cuda"],
     "optimizer=adam optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers from 0 and below 1"],
     "optimizer=adam optimizer.betas=[0.9,1.0]": ["optimizer.betas=[0.9, 1.0]", "2 numbers"],

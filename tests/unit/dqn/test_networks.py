@@ -109,7 +109,8 @@ def test_channels_last_gives_the_same_values() -> None:
 
 def test_bf16_autocast_computes_the_torso_in_bf16_and_the_values_in_float32() -> None:
     torch.manual_seed(4)
-    network = build_q_network(torso=NatureCNN, observation_shape=SCREENS, num_actions=6)
+    torso = partial(NatureCNN, implementation="torch")
+    network = build_q_network(torso=torso, observation_shape=SCREENS, num_actions=6)
     network = network.to(memory_format=torch.channels_last)
     screens = torch.randint(256, (3, *SCREENS), dtype=torch.uint8)
     expected = network(screens).q_values

@@ -48,7 +48,7 @@ def _transitions(replay: UniformReplay) -> dict[int, tuple[list[int], list[int],
     """Every transition that sampling finds, by its action."""
     batch = replay.sample(64 * len(replay))
     rows = zip(*(field.tolist() for field in batch), strict=True)
-    return {a_tm1: (s_tm1, s_t, r_t, terminal) for s_tm1, a_tm1, r_t, terminal, s_t in rows}
+    return {a_tm1: (s_tm1, s_t, r_t, terminal) for s_tm1, a_tm1, r_t, terminal, s_t, _ in rows}
 
 
 def test_stacks_before_the_fourth_frame_are_padded_with_zeros() -> None:
@@ -178,6 +178,7 @@ def test_a_batch_has_the_documented_shapes_and_dtypes() -> None:
         "r_t": (32,),
         "is_terminal_t": (32,),
         "s_t": (32, 4, 84, 84),
+        "num_steps": (32,),
     }
     assert dtypes == {
         "s_tm1": torch.uint8,
@@ -185,6 +186,7 @@ def test_a_batch_has_the_documented_shapes_and_dtypes() -> None:
         "r_t": torch.float32,
         "is_terminal_t": torch.bool,
         "s_t": torch.uint8,
+        "num_steps": torch.int64,
     }
     # Three of four frames are common, and fetched once.
     assert torch.equal(batch.s_tm1[:, 1:], batch.s_t[:, :-1])

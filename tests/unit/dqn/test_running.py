@@ -91,6 +91,7 @@ def test_metrics_are_where_the_contract_says(tmp_path):
         "train/learning_rate",
         *("speed/agent_steps_per_second", "speed/updates_per_second"),
         *("speed/evaluation_seconds", "speed/diagnostics_seconds"),
+        "speed/peak_memory_gigabytes",
         *(f"effective_lr/{name}/{q}" for name in parameters for q in ("p05", "p50", "p95")),
         *(f"effective_lr_eps_bound/{name}" for name in parameters),
         *(f"update_ratio/{name}" for name in parameters),

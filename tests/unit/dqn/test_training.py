@@ -34,8 +34,12 @@ class TapedEnvironment(ScriptedEnvironment):
         return super().reset()
 
     def step_async(self, actions):
-        self.tape.append("step")
+        self.tape.append("begin step")
         super().step_async(actions)
+
+    def step_wait(self):
+        self.tape.append("end step")
+        return super().step_wait()
 
     def load_state_dict(self, state):
         self.tape.append("load games")
@@ -82,7 +86,8 @@ class TapedReplay:
     def sample(self, batch_size):
         self.tape.append(f"sample {batch_size}")
 
-    def state_dict(self):
+    def state_dict(self, *, with_frames):
+        assert not with_frames, "a copy of a full replay may not fit"
         return {"num_columns": len(self.columns)}
 
     def load_state_dict(self, state):
@@ -126,6 +131,7 @@ class Run:
         returns=(),
         stop_when=lambda run: False,
         learning_rate_factor=lambda agent_steps: 1.0,
+        concurrent=False,
     ):
         self.tape = []
         self.environment = TapedEnvironment(games, self.tape)
@@ -151,6 +157,7 @@ class Run:
             keep_best=lambda trainer: self.best.append(trainer.best[:2]),
             should_stop=lambda: stop_when(self),
             log_histograms=False,
+            concurrent=concurrent,
         )
 
     def evaluate(self):
@@ -186,7 +193,7 @@ def test_calls_come_in_this_order():
         ),
     )
     assert run.trainer.run()
-    collect = ["act", "step", "append"]
+    collect = ["act", "begin step", "end step", "append"]
     learn = ["sample 3", "learn"]
     logged = ["write speed/diagnostics_seconds", "write speed/agent_steps_per_second"]
     evaluated = ["evaluate", "write evaluation"]
@@ -197,6 +204,20 @@ def test_calls_come_in_this_order():
         *collect,  # the environment restarts: no decision, nothing is due
         *[*collect, *learn, *evaluated, "save"],  # the end saves once, period or not
     ]
+
+
+def test_concurrent_learning_fills_the_time_of_the_step_with_the_updates_due_before_it():
+    run = Run(
+        [[Game(100, 0.0)]] * 2,
+        plan(total_agent_steps=8, warmup_agent_steps=2, agent_steps_per_update=2),
+        concurrent=True,
+    )
+    assert run.trainer.run()
+    turn = ["act", "begin step", "sample 3", "learn", "end step", "append"]
+    without_updates = ["act", "begin step", "end step", "append"]
+    assert run.tape[1:-3] == [*without_updates * 2, *turn * 2]
+    # The last turn's update would be made in the next one.
+    assert run.agent.num_updates == 2
 
 
 def test_restarts_never_become_decisions():

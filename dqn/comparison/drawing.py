@@ -1,0 +1,186 @@
+"""What all figures share: their look, their panels, and how they are saved."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from dqn.comparison.bands import Band
+from dqn.statistics import Interval
+
+# Distinct for colour-blind readers and, by the dashes, without colour; the report replaces them by
+# brighter ones on a dark page. The idea is that of Okabe & Ito 2008, "Color universal design".
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#00805c",
+    "#b0478a",
+    "#8a6700",
+    "#5d3fb8",
+    "#2a8fc7",
+    "#9b1c3c",
+)
+DARK_COLOURS = (
+    "#5bb4f0",
+    "#ff8f4d",
+    "#2fcf9f",
+    "#f09ccc",
+    "#e0bd45",
+    "#b3a1ff",
+    "#93d2f7",
+    "#ff8098",
+)
+DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 1.5, 1, 1, 1, 1.5)))
+INK = "#1b1f24"
+FAINT = "#c3cad2"
+MAX_PANELS_WITH_IQM = 4
+STYLE = {
+    "svg.hashsalt": "rmsprop-dqn",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and what a reader needs who reads or cannot see it.
+
+    Attributes:
+        name: of its files.
+        title: heading.
+        caption: what is drawn and how to read it.
+        description: what it shows, in words, for those who cannot see it.
+        figure: drawn.
+    """
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    figure: Figure
+
+    def svg(self, *, text_as_paths: bool) -> str:
+        """The figure as SVG; text as paths looks the same everywhere, text as text can be read."""
+        buffer = io.StringIO()
+        style = STYLE | {"svg.fonttype": "path" if text_as_paths else "none"}
+        with matplotlib.rc_context(style):  # type: ignore[arg-type]
+            self.figure.savefig(
+                buffer,
+                format="svg",
+                facecolor="white" if text_as_paths else "none",
+                metadata={"Date": None, "Creator": None},
+            )
+        return buffer.getvalue()
+
+    def save(self, directory: Path) -> None:
+        """``<name>.png`` and ``<name>.svg``."""
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+            self.figure.savefig(
+                directory / f"{self.name}.png",
+                dpi=200,
+                facecolor="white",
+                metadata={"Software": None},
+            )
+        (directory / f"{self.name}.svg").write_text(self.svg(text_as_paths=True), encoding="utf-8")
+
+
+class Ink:
+    """The look of each group, the same in all figures."""
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self._index = {group: index for index, group in enumerate(groups)}
+
+    def colour(self, group: str) -> str:
+        return COLOURS[self._index[group] % len(COLOURS)]
+
+    def dashes(self, group: str) -> object:
+        return DASHES[self._index[group] % len(DASHES)]
+
+    def line(self, axes: Axes, group: str, x: Any, y: Any, **kwargs: Any) -> None:
+        axes.plot(
+            x,
+            y,
+            color=self.colour(group),
+            linestyle=self.dashes(group),
+            label=literal(group),
+            **kwargs,
+        )
+
+    def band(self, axes: Axes, group: str, band: Band) -> None:
+        self.line(axes, group, band.x, band.interval.estimate)
+        axes.fill_between(
+            band.x,
+            band.interval.low,
+            band.interval.high,
+            color=self.colour(group),
+            alpha=0.16,
+            linewidth=0,
+        )
+
+
+def literal(text: str) -> str:
+    """A name as matplotlib must be given it: a ``$`` would begin a formula.
+
+    >>> literal("lr=$1")
+    'lr=\\\\$1'
+    """
+    return text.replace("$", r"\$")
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """One legend for all panels, below them, as many columns as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max((len(label) for label in labels), default=1)
+    columns = int(np.clip(0.5 + figure.get_figwidth() * 13 / (longest + 8), 1, len(labels) or 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+
+
+def new_panels(
+    count: int, columns: int, *, width: float = 3.6, height: float = 2.7
+) -> tuple[Figure, list[Axes]]:
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(width * columns, 5.5), height * rows + 0.5), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
+    return figure, axes
+
+
+def axis_of_steps(axes: Axes, unit: str) -> None:
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def interval_rows(axes: Axes, intervals: Mapping[str, Interval], colours: Sequence[str]) -> None:
+    """Estimates with their intervals, one row each, the first on top."""
+    for row, (interval, colour) in enumerate(zip(intervals.values(), colours, strict=True)):
+        estimate, low, high = (float(value) for value in interval)
+        axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.35)
+        axes.plot([estimate], [row], marker="o", color=colour, markersize=6)
+    axes.set_yticks(range(len(intervals)), [literal(name) for name in intervals])
+    axes.set_ylim(len(intervals) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(axis="y", visible=False)

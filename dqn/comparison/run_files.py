@@ -1,0 +1,174 @@
+"""Reading the directories that ``dqn-train`` writes."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from dqn.comparison.curves import (
+    GAMES_PER_POINT,
+    Curve,
+    InputError,
+    Run,
+    is_atari_game,
+    is_of_single_games,
+    make_curve,
+)
+
+METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.yaml"
+DEFAULT_METRIC = "eval/return_mean"
+SPEED = "speed/agent_steps_per_second"
+DIAGNOSTICS = ("effective_lr/", "effective_lr_eps_bound/", "update_ratio/")
+
+
+def holds_metrics(directory: Path) -> bool:
+    """Whether ``dqn-train`` has logged anything here."""
+    return (directory / METRICS_FILE).is_file()
+
+
+def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
+    """One run's directory.
+
+    Args:
+        directory: holds ``metrics.jsonl``, and ``config.yaml`` unless it was lost.
+        metric: the tag that is compared. Tags of single games become a mean of the last 100.
+
+    Returns:
+        None while the run has no value of that metric.
+
+    Raises:
+        InputError: a file is not what ``dqn-train`` writes.
+    """
+    settings = _read_settings(directory / CONFIG_FILE)
+    columns: defaultdict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    frames_per_agent_step = 1.0
+    last_step = 0.0
+    for line in _read_lines(directory / METRICS_FILE):
+        last_step = step = line["step"]
+        if step:
+            frames_per_agent_step = line.get("frames", step) / step
+        for tag, value in line.items():
+            if tag in (metric, DEFAULT_METRIC, SPEED) or tag.startswith(DIAGNOSTICS):
+                columns[tag][0].append(step)
+                columns[tag][1].append(value)
+    scores = make_curve(
+        *columns[metric], games_per_point=GAMES_PER_POINT if is_of_single_games(metric) else 1
+    )
+    if not scores.steps.size:
+        return None
+    stop_at = settings.get("evaluation.stop_at_return_mean")
+    evaluations = make_curve(*columns[DEFAULT_METRIC]).values
+    is_solved = (
+        isinstance(stop_at, int | float)
+        and evaluations.size > 0
+        and float(evaluations[-1]) >= stop_at
+    )
+    planned = settings.get("total_agent_steps")
+    return Run(
+        source=str(directory),
+        optimizer=_optimizer_name(directory, settings),
+        game=_game(settings),
+        seed=str(settings.get("seed", directory.name)),
+        scores=scores,
+        score_kind="evaluation" if metric.startswith("eval/") else "training",
+        protocol=_protocol(settings),
+        frames_per_agent_step=frames_per_agent_step,
+        settings=settings,
+        seconds=_training_seconds(make_curve(*columns[SPEED])),
+        diagnostics={
+            tag: make_curve(*points)
+            for tag, points in columns.items()
+            if tag not in (metric, SPEED)
+        },
+        planned_agent_steps=planned if isinstance(planned, int) else None,
+        is_unfinished=isinstance(planned, int) and last_step < planned and not is_solved,
+        is_solved=is_solved,
+    )
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, float]]:
+    """Objects of a JSON Lines file; a last line that a crash has cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, text in enumerate(lines, start=1):
+        try:
+            line = json.loads(text)
+            line["step"] + 0.0
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                return
+            raise InputError(
+                f"RUNS={path}: line {number} must be a JSON object with a number 'step'"
+            ) from error
+        yield line
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"RUNS={path}: must be the YAML that dqn-train writes") from error
+    if not isinstance(config, Mapping):
+        raise InputError(f"RUNS={path}: must be a YAML mapping of keys to values")
+    return dict(_flatten(config))
+
+
+def _flatten(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _game(settings: Mapping[str, object]) -> str:
+    """MinAtar's Breakout is another game than Atari's and has no human score of it."""
+    game, kind = str(settings.get("env.game", "unknown")), settings.get("env.kind", "atari")
+    return game if kind == "atari" or not is_atari_game(game) else f"{kind}_{game}"
+
+
+def _optimizer_name(directory: Path, settings: Mapping[str, object]) -> str:
+    """The configuration's name, which only ``runs/.../<optimizer>/seed=<n>`` records; else a class.
+
+    The directory may have been moved, so that the path it was configured for counts too.
+    """
+    for path in (directory.absolute(), Path(str(settings.get("run_dir", "")))):
+        if re.fullmatch(r"seed=\d+", path.name) and path.parent.name:
+            return path.parent.name
+    target = settings.get("optimizer._target_")
+    return str(target).rsplit(".", 1)[-1] if target else directory.name
+
+
+def _protocol(settings: Mapping[str, object]) -> str | None:
+    """What decides how evaluation games are played and counted, in words."""
+    if not settings:
+        return None
+    name = settings.get("env.protocol") or settings.get("env.id") or "unnamed"
+    epsilon = settings.get("evaluation.epsilon")
+    games = settings.get("evaluation.num_games")
+    shown = "the protocol's" if epsilon is None else f"{epsilon:g}"
+    return f"{name}, {games} evaluation games, ε {shown}"
+
+
+def _training_seconds(speed: Curve) -> Curve | None:
+    """Seconds spent acting, stepping and learning up to each step: Σ Δsteps / speed.
+
+    ``speed/agent_steps_per_second`` is a mean since the line before and leaves evaluations out.
+    """
+    positive = speed.values > 0
+    steps, values = speed.steps[positive], speed.values[positive]
+    if not steps.size:
+        return None
+    previous = 0.0
+    total = 0.0
+    seconds = []
+    for step, value in zip(steps, values, strict=True):
+        total += (step - previous) / value
+        previous = step
+        seconds.append(total)
+    return make_curve([0.0, *steps.tolist()], [0.0, *seconds])

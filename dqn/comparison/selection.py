@@ -1,0 +1,289 @@
+"""Which runs are compared with which, up to where, and what is wrong with that."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from dqn.comparison.curves import Curve, InputError, Run
+
+GroupGame: TypeAlias = tuple[str, str]
+Axis: TypeAlias = Literal["steps", "frames"]
+AXIS_UNITS: Mapping[Axis, str] = {"steps": "agent steps", "frames": "emulator frames"}
+
+# "Use at least 5 runs": below, no bootstrap interval means what it says (docs/comparing.md).
+FEW_RUNS = 5
+# Settings that distinguish no two experiments: where and how fast a run went, and what it is of.
+INCIDENTAL = frozenset(
+    {
+        "checkpoint.period_agent_steps",
+        "device",
+        "env.game",
+        "env.id",
+        "env.num_threads",
+        "logging.histograms",
+        "logging.period_agent_steps",
+        "num_threads",
+        "overwrite",
+        "run_dir",
+        "seed",
+        "evaluation.video",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Groups of runs on games that all of them have played.
+
+    Attributes:
+        groups: names, sorted.
+        games: names, sorted.
+        runs: the runs of each group on each game, at least one; steps in the unit of ``axis``.
+        ends: for each game, the last step that every run has reached.
+        axis: the unit of all steps.
+        warnings: one sentence each, for the reader of the comparison.
+    """
+
+    groups: tuple[str, ...]
+    games: tuple[str, ...]
+    runs: Mapping[GroupGame, tuple[Run, ...]]
+    ends: Mapping[str, float]
+    axis: Axis
+    warnings: tuple[str, ...]
+
+    def of_group(self, group: str) -> list[Run]:
+        """All runs of a group, game by game."""
+        return [run for game in self.games for run in self.runs[group, game]]
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """All runs, group by group."""
+        return [run for group in self.groups for run in self.of_group(group)]
+
+
+def select(
+    runs: Sequence[Run],
+    *,
+    group_by: Sequence[str] = ("optimizer",),
+    only_groups: Sequence[str] = (),
+    only_games: Sequence[str] = (),
+    axis: Axis = "steps",
+    at: float | None = None,
+    skip_unfinished: bool = False,
+) -> Selection:
+    """Group runs, keep the games that all groups share, and find where they can be compared.
+
+    Args:
+        runs: of any source.
+        group_by: ``optimizer``, ``protocol`` or dotted keys of the configuration.
+        only_groups: names of groups to keep; empty keeps all.
+        only_games: games to keep; empty keeps all that all groups share.
+        axis: unit of steps.
+        at: compare at this step rather than at the last that all runs reached.
+        skip_unfinished: leave out runs that are not as long as configured.
+
+    Raises:
+        InputError: nothing is left to compare, or ``at`` is beyond the shortest run.
+    """
+    warnings: list[str] = []
+    unfinished = [run for run in runs if run.is_unfinished]
+    if unfinished:
+        warnings.append(_describe_unfinished(unfinished, skip_unfinished))
+    if skip_unfinished:
+        runs = [run for run in runs if not run.is_unfinished]
+    by_group: dict[str, list[Run]] = {}
+    for run in runs:
+        by_group.setdefault(group_name(run, group_by), []).append(_rescale(run, axis))
+    if only_groups:
+        _require("--only", only_groups, by_group)
+        by_group = {name: by_group[name] for name in only_groups}
+    if not by_group:
+        raise InputError("RUNS: no run is left to compare")
+    games, left_out = _shared_games(by_group)
+    if only_games:
+        _require("--games", only_games, games)
+        games = sorted(set(only_games))
+    elif left_out:
+        warnings.append(
+            f"{len(left_out)} games that some groups have not played are left out: "
+            f"{_shorten(sorted(left_out))}."
+        )
+    grid = {
+        (group, game): tuple(run for run in members if run.game == game)
+        for group, members in sorted(by_group.items())
+        for game in games
+    }
+    selection = Selection(
+        groups=tuple(sorted(by_group)),
+        games=tuple(games),
+        runs=grid,
+        ends={game: _end(game, grid, at, axis) for game in games},
+        axis=axis,
+        warnings=(),
+    )
+    warnings += _warnings(selection, group_by)
+    return dataclasses.replace(selection, warnings=tuple(warnings))
+
+
+def group_name(run: Run, keys: Sequence[str]) -> str:
+    """The group a run belongs to: values of the keys it is grouped by.
+
+    Optimizer and protocol are names by themselves; other keys are written with their value.
+    """
+    return ", ".join(
+        str(run.setting(key)) if key in ("optimizer", "protocol") else f"{key}={run.setting(key)}"
+        for key in keys
+    )
+
+
+def differing_settings(runs: Iterable[Run]) -> dict[str, list[object]]:
+    """Settings that are not the same in all runs whose configuration is known, with their values.
+
+    What a run is of (its game, its seed) and what cannot change its scores is left out.
+    """
+    known = [run.settings for run in runs if run.settings]
+    keys = sorted({key for settings in known for key in settings} - INCIDENTAL)
+    differing = {}
+    for key in keys:
+        values = list({repr(settings.get(key)): settings.get(key) for settings in known}.values())
+        if len(values) > 1:
+            differing[key] = values
+    return differing
+
+
+def _rescale(run: Run, axis: Axis) -> Run:
+    if axis == "steps" or run.frames_per_agent_step == 1:
+        return run
+    factor = run.frames_per_agent_step
+
+    def scale(curve: Curve) -> Curve:
+        return Curve(curve.steps * factor, curve.values)
+
+    planned = run.planned_agent_steps
+    return dataclasses.replace(
+        run,
+        scores=scale(run.scores),
+        seconds=None if run.seconds is None else scale(run.seconds),
+        diagnostics={tag: scale(curve) for tag, curve in run.diagnostics.items()},
+        planned_agent_steps=None if planned is None else int(planned * factor),
+    )
+
+
+def _shared_games(by_group: Mapping[str, Sequence[Run]]) -> tuple[list[str], set[str]]:
+    played = [{run.game for run in members} for members in by_group.values()]
+    shared = set.intersection(*played)
+    if not shared:
+        raise InputError(
+            "RUNS: the groups share no game ("
+            + "; ".join(
+                f"{group}: {_shorten(sorted({run.game for run in members}))}"
+                for group, members in sorted(by_group.items())
+            )
+            + ")"
+        )
+    return sorted(shared), set.union(*played) - shared
+
+
+def _end(
+    game: str, grid: Mapping[GroupGame, tuple[Run, ...]], at: float | None, axis: Axis
+) -> float:
+    runs = [run for (_, played), members in grid.items() if played == game for run in members]
+    shortest = min(runs, key=lambda run: run.extent)
+    end = shortest.extent
+    if np.isinf(end):  # All of them stopped at their target score.
+        end = max(run.last_step for run in runs)
+    if at is None:
+        return end
+    if at > end:
+        raise InputError(
+            f"--at={at:g}: must be at most {end:,.0f} {AXIS_UNITS[axis]}, "
+            f"where {shortest.source} ends"
+        )
+    return at
+
+
+def _warnings(selection: Selection, group_by: Sequence[str]) -> list[str]:
+    warnings = []
+    counts = {key: len(members) for key, members in selection.runs.items()}
+    few = sorted({group for (group, _), count in counts.items() if count < FEW_RUNS})
+    if few:
+        fewest = min(counts.values())
+        warnings.append(
+            f"Too few seeds: {_shorten(few)} {'has' if len(few) == 1 else 'have'} as few as "
+            f"{fewest} run{'s' * (fewest != 1)} on a game. Below {FEW_RUNS} intervals are too "
+            "narrow and no ranking should be drawn from them."
+        )
+    if len(set(counts.values())) > 1:
+        warnings.append(
+            f"Groups have between {min(counts.values())} and {max(counts.values())} runs a game; "
+            "the IQM pools runs, so games with more of them weigh more in it."
+        )
+    for what, name in (("protocol", "Protocols"), ("score_kind", "Kinds of return")):
+        values = {group: _values_of(selection.of_group(group), what) for group in selection.groups}
+        if len({tuple(value) for value in values.values()}) > 1:
+            shown = "; ".join(f"{group}: {' / '.join(v)}" for group, v in values.items())
+            warnings.append(f"{name} differ, so scores are not strictly comparable: {shown}.")
+    for group in selection.groups:
+        warnings += _warnings_of_group(group, selection.of_group(group), group_by)
+    solved = [run for run in selection.all_runs if run.is_solved]
+    if solved:
+        warnings.append(
+            f"{len(solved)} runs stopped early at their target score; from there on their curves "
+            "stay at the last score, which need not be what training on would have given."
+        )
+    return warnings
+
+
+def _warnings_of_group(group: str, runs: Sequence[Run], group_by: Sequence[str]) -> list[str]:
+    warnings = []
+    mixed = differing_settings(runs)
+    if mixed:
+        shown = ", ".join(
+            f"{key} ({', '.join(str(value) for value in values)})"
+            for key, values in list(mixed.items())[:4]
+        )
+        more = f" and {len(mixed) - 4} more" if len(mixed) > 4 else ""
+        keys = ",".join([*group_by, next(iter(mixed))])
+        warnings.append(
+            f"{group} mixes runs of different settings: {shown}{more}. "
+            f"--group-by {keys} keeps them apart."
+        )
+    repeated = [
+        f"{game} seed {seed}"
+        for (game, seed), count in Counter((run.game, run.seed) for run in runs).items()
+        if count > 1
+    ]
+    if repeated:
+        warnings.append(
+            f"{group} holds several runs of the same game and seed ({_shorten(repeated)}); "
+            "they count as independent."
+        )
+    return warnings
+
+
+def _describe_unfinished(runs: Sequence[Run], skipped: bool) -> str:
+    shown = _shorten(
+        [f"{run.source} ({run.last_step:,.0f} of {run.planned_agent_steps:,})" for run in runs]
+    )
+    consequence = "left out" if skipped else "all are compared where the shortest of them ends"
+    return f"{len(runs)} runs are unfinished, {consequence}: {shown}."
+
+
+def _values_of(runs: Iterable[Run], attribute: str) -> list[str]:
+    return sorted({str(getattr(run, attribute) or "unknown") for run in runs})
+
+
+def _require(argument: str, names: Sequence[str], known: Iterable[str]) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            raise InputError(f"{argument}={name}: must be one of {', '.join(known)}")
+
+
+def _shorten(names: Sequence[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,819 @@
+// The convolutional torso of a DQN on the CPU: forward, and the gradients of all its parameters.
+//
+//   x / 255 -> convolutions, ReLU after each -> flatten -> linear -> ReLU
+//
+// Every layer is a matrix product whose left operand is never built: a row of it (the patch under one
+// output pixel) is a few contiguous segments of the layer's input, and the kernels walk those in
+// place. For that, activations lie pixel by pixel, channels last, and each frame of 84 x 84 is cut
+// into 4 x 4 blocks first (space to depth), so that the 8 x 8 stride 4 patches of the first layer are
+// 2 x 2 patches of blocks of 16 pixels. Three kernels do all the work:
+//
+//   multiply   rows of patches times packed weights:   convolutions, and their input gradients
+//   reduce     sums of outer products over rows:       weight gradients, the linear layer's input gradient
+//   dot        rows times rows:                        the linear layer forward
+//
+// The products are computed in float32, or with bfloat16 operands and float32 sums where the processor
+// multiplies pairs of them (AVX512_BF16, vdpbf16ps). Work is handed to threads in tasks whose results
+// do not depend on who computes them: the same numbers come out for every number of threads.
+//
+// Compiled by dqn/native/torso.py with a C interface; needs no PyTorch headers.
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+constexpr int kMaxColumns = 4;  // vectors of output columns in a tile
+constexpr int tile_rows(int columns) { return columns == 4 ? 6 : columns == 2 ? 10 : 12; }
+constexpr int kReduceRows = 8;
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+constexpr int kMaxColumns = 2;
+constexpr int tile_rows(int columns) { return columns == 2 ? 5 : 8; }
+constexpr int kReduceRows = 4;
+#else
+constexpr int kLanes = 4;
+constexpr int kMaxColumns = 2;
+constexpr int tile_rows(int columns) { return columns == 2 ? 5 : 8; }
+constexpr int kReduceRows = 4;
+#endif
+constexpr int kDotRows = 4, kDotColumns = 4;
+constexpr int kBlock = 4;                       // space to depth of the first layer
+constexpr int kBlockPixels = kBlock * kBlock;
+constexpr int kScreen = 84;
+constexpr int kGrid = kScreen / kBlock;         // blocks along a side
+constexpr int kFrame = kGrid * kGrid * kBlockPixels;
+constexpr float kPixelScale = 1.0f / 255.0f;
+
+typedef float Vector __attribute__((vector_size(kLanes * 4)));
+
+inline Vector load_floats(const float* p) {
+  Vector v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store_floats(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
+
+// What differs between the two precisions. An operand holds kDepth consecutive values of the axis that
+// is summed over, for each lane.
+struct Single {
+  using T = float;
+  using Operand = Vector;
+  static constexpr int kDepth = 1;
+  static T from_float(float x) { return x; }
+  static float to_float(T x) { return x; }
+  static Operand load(const T* p) { return load_floats(p); }
+  static Operand broadcast(const T* p) { return Vector{} + *p; }
+  static Vector multiply_add(Operand a, Operand b, Vector c) { return a * b + c; }
+  static void store(T* p, Vector v) { store_floats(p, v); }
+};
+
+#ifdef __AVX512BF16__
+struct Bfloat16 {
+  using T = uint16_t;
+  using Operand = __m512bh;
+  static constexpr int kDepth = 2;
+  static T from_float(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if (x != x) return 0x7fc0;
+    return static_cast<T>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  }
+  static float to_float(T x) {
+    const uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float y;
+    std::memcpy(&y, &bits, sizeof y);
+    return y;
+  }
+  static Operand load(const T* p) { return (Operand)_mm512_loadu_si512(p); }
+  static Operand broadcast(const T* p) {
+    int pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return (Operand)_mm512_set1_epi32(pair);
+  }
+  static Vector multiply_add(Operand a, Operand b, Vector c) {
+    return (Vector)_mm512_dpbf16_ps((__m512)c, a, b);
+  }
+  static void store(T* p, Vector v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+  }
+};
+#endif
+
+// Values of two neighbouring rows a and b, interleaved: a0 b0 a1 b1 ...; with depth 1, row a alone.
+template <class P>
+inline void load_rows(const typename P::T* a, const typename P::T* b, typename P::Operand* out) {
+  if constexpr (P::kDepth == 1) {
+    out[0] = P::load(a);
+    out[1] = P::load(a + kLanes);
+  } else {
+#ifdef __AVX512BF16__
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7,
+                                         38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
+    out[0] = (typename P::Operand)_mm512_permutex2var_epi16(x, low, y);
+    out[1] = (typename P::Operand)_mm512_permutex2var_epi16(x, high, y);
+#endif
+  }
+}
+constexpr int kReduceColumns = 2 * kLanes;
+
+// ---- threads -------------------------------------------------------------------------------------
+
+// Hands tasks 0 .. count - 1 to the caller and to threads that wait for them. Not OpenMP's pool: its
+// threads spin at every barrier, and beside a busy neighbour the spinning thread keeps the core that the
+// working one needs. Here a thread that sleeps through a whole job is not waited for, and one that waits
+// for long gives its core away.
+class Pool {
+ public:
+  static Pool& of(int num_threads) {
+    static std::mutex mutex;
+    static auto* pools = new std::map<int, Pool*>;  // Never destroyed: its threads may outlive main.
+    const std::lock_guard<std::mutex> lock(mutex);
+    Pool*& pool = (*pools)[num_threads];
+    if (pool == nullptr) pool = new Pool(num_threads);
+    return *pool;
+  }
+
+  // f(task, thread) for every task; thread is below the number of threads.
+  template <class F>
+  void run(int count, const F& f) {
+    if (num_threads_ == 1 || count <= 1) {
+      for (int i = 0; i < count; ++i) f(i, 0);
+      return;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    call_ = [](const void* function, int task, int thread) { (*static_cast<const F*>(function))(task, thread); };
+    function_ = &f;
+    count_ = count;
+    done_.store(0, std::memory_order_relaxed);
+    const uint64_t job = (++epoch_ << 32) | static_cast<uint32_t>(count);
+    job_.store(job, std::memory_order_release);
+    if (sleeping_.load() > 0) job_.notify_all();
+    work(0);
+    for (int done; (done = done_.load(std::memory_order_acquire)) != count;) {
+      if (!spin([&] { return done_.load(std::memory_order_acquire) != done; })) done_.wait(done);
+    }
+  }
+
+ private:
+  explicit Pool(int num_threads) : num_threads_(num_threads) {
+    for (int t = 1; t < num_threads; ++t) std::thread([this, t] { serve(t); }).detach();
+  }
+
+  // Takes tasks of the job of the moment until none is left; returns what job_ then was. A job has its
+  // epoch in the upper half and the number of tasks nobody has taken in the lower. Whoever has taken
+  // one keeps the job from ending, so that function_ stays valid until it is done.
+  uint64_t work(int thread) {
+    uint64_t job = job_.load(std::memory_order_acquire);
+    while (static_cast<uint32_t>(job) != 0) {
+      if (!job_.compare_exchange_weak(job, job - 1, std::memory_order_acq_rel)) continue;
+      const int count = count_;
+      call_(function_, count - static_cast<int>(static_cast<uint32_t>(job)), thread);
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) done_.notify_one();
+      job = job_.load(std::memory_order_acquire);
+    }
+    return job;
+  }
+
+  void serve(int thread) {
+    for (;;) {
+      const uint64_t seen = work(thread);
+      if (spin([&] { return job_.load(std::memory_order_acquire) != seen; })) continue;
+      sleeping_.fetch_add(1);
+      job_.wait(seen);
+      sleeping_.fetch_sub(1);
+    }
+  }
+
+  // Waits for about the length of a pause between two jobs of an update; false if that was too short.
+  template <class Condition>
+  static bool spin(const Condition& condition) {
+    for (int i = 0; i < 2000; ++i) {
+      if (condition()) return true;
+#if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#endif
+    }
+    return false;
+  }
+
+  const int num_threads_;
+  std::mutex mutex_;
+  std::atomic<uint64_t> job_{0};
+  std::atomic<int> done_{0}, sleeping_{0};
+  uint64_t epoch_ = 0;
+  void (*call_)(const void*, int, int) = nullptr;
+  const void* function_ = nullptr;
+  int count_ = 0;
+};
+
+// ---- multiply: out[m, n] = sum_k patch(m)[k] * weights[k, n] ------------------------------------
+
+template <class P, int kRows, int kColumns, class Emit>
+void multiply_tile(const typename P::T* const* rows, const ptrdiff_t* segments, int num_segments,
+                   int segment_size, const typename P::T* weights, int num_columns, const Emit& emit) {
+  Vector sum[kRows][kColumns] = {};
+  for (int s = 0; s < num_segments; ++s) {
+    const typename P::T* row[kRows];
+    for (int r = 0; r < kRows; ++r) row[r] = rows[r] + segments[s];
+    for (int k = 0; k < segment_size; k += P::kDepth) {
+      typename P::Operand w[kColumns];
+      for (int c = 0; c < kColumns; ++c) w[c] = P::load(weights + c * kLanes * P::kDepth);
+      for (int r = 0; r < kRows; ++r) {
+        const typename P::Operand x = P::broadcast(row[r] + k);
+        for (int c = 0; c < kColumns; ++c) sum[r][c] = P::multiply_add(x, w[c], sum[r][c]);
+      }
+      weights += static_cast<ptrdiff_t>(num_columns) * P::kDepth;
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int c = 0; c < kColumns; ++c) emit(r, c * kLanes, sum[r][c]);
+}
+
+template <class P, int kColumns, class Emit>
+void multiply_columns(const typename P::T* input, const std::vector<ptrdiff_t>& offsets,
+                      const std::vector<ptrdiff_t>& segments, int segment_size,
+                      const typename P::T* weights, int num_columns, int column, const Emit& emit) {
+  constexpr int kRows = tile_rows(kColumns);
+  const int num_rows = static_cast<int>(offsets.size());
+  for (int begin = 0; begin < num_rows; begin += kRows) {
+    // The last tile is moved back: a few rows are computed twice, to the same result.
+    const int first = std::max(0, std::min(begin, num_rows - kRows));
+    const typename P::T* rows[kRows];
+    for (int r = 0; r < kRows; ++r) rows[r] = input + offsets[std::min(first + r, num_rows - 1)];
+    multiply_tile<P, kRows, kColumns>(
+        rows, segments.data(), static_cast<int>(segments.size()), segment_size,
+        weights + static_cast<ptrdiff_t>(column) * P::kDepth, num_columns, [&](int r, int c, Vector v) {
+          if (first + r < num_rows) emit(first + r, column + c, v);
+        });
+  }
+}
+
+template <class P, class Emit>
+void multiply(const typename P::T* input, const std::vector<ptrdiff_t>& offsets,
+              const std::vector<ptrdiff_t>& segments, int segment_size, const typename P::T* weights,
+              int num_columns, const Emit& emit) {
+  int column = 0;
+  while (num_columns - column >= kMaxColumns * kLanes) {
+    multiply_columns<P, kMaxColumns>(input, offsets, segments, segment_size, weights, num_columns, column,
+                                     emit);
+    column += kMaxColumns * kLanes;
+  }
+  if constexpr (kMaxColumns > 2) {
+    if (num_columns - column >= 2 * kLanes) {
+      multiply_columns<P, 2>(input, offsets, segments, segment_size, weights, num_columns, column, emit);
+      column += 2 * kLanes;
+    }
+  }
+  if (num_columns - column >= kLanes)
+    multiply_columns<P, 1>(input, offsets, segments, segment_size, weights, num_columns, column, emit);
+}
+
+// ---- reduce: out[n, k] = sum_m factors[m, n] * rows(m)[k] ---------------------------------------
+
+// One sample's share: factors lie as [m / depth][num_factors][depth], rows at offsets[m].
+template <class P>
+inline void reduce_add(const typename P::T* rows, const std::vector<ptrdiff_t>& offsets,
+                       const typename P::T* factors, int num_factors, Vector (*sum)[2]) {
+  const int num_rows = static_cast<int>(offsets.size());
+  for (int m = 0; m < num_rows; m += P::kDepth) {
+    typename P::Operand x[2];
+    load_rows<P>(rows + offsets[m], rows + offsets[std::min(m + P::kDepth - 1, num_rows - 1)], x);
+    for (int r = 0; r < kReduceRows; ++r) {
+      const typename P::Operand f = P::broadcast(factors + r * P::kDepth);
+      sum[r][0] = P::multiply_add(f, x[0], sum[r][0]);
+      sum[r][1] = P::multiply_add(f, x[1], sum[r][1]);
+    }
+    factors += static_cast<ptrdiff_t>(num_factors) * P::kDepth;
+  }
+}
+
+// [num_rows][num_columns] at row offsets, to [rows / depth][columns][depth]; a missing last row is zero.
+template <class P>
+void pack_rows(const typename P::T* input, const std::vector<ptrdiff_t>& offsets, int num_columns,
+               typename P::T* out) {
+  const int num_rows = static_cast<int>(offsets.size());
+  for (int m = 0; m < num_rows; m += P::kDepth) {
+    const typename P::T* a = input + offsets[m];
+    if constexpr (P::kDepth == 1) {
+      std::memcpy(out, a, num_columns * sizeof(typename P::T));
+    } else {
+      if (m + 1 < num_rows) {
+        const typename P::T* b = input + offsets[m + 1];
+        for (int n = 0; n < num_columns; ++n) out[2 * n] = a[n], out[2 * n + 1] = b[n];
+      } else {
+        for (int n = 0; n < num_columns; ++n) out[2 * n] = a[n], out[2 * n + 1] = 0;
+      }
+    }
+    out += static_cast<ptrdiff_t>(num_columns) * P::kDepth;
+  }
+}
+
+// ---- dot: out[m, n] = sum_k a[m, k] * b[n, k] ----------------------------------------------------
+
+inline float sum_of(Vector v) {
+  float s = 0;
+  for (int i = 0; i < kLanes; ++i) s += v[i];
+  return s;
+}
+
+template <class P>
+void dot_tile(const typename P::T* const* a, const typename P::T* const* b, int size,
+              float (*out)[kDotColumns]) {
+  Vector sum[kDotRows][kDotColumns] = {};
+  for (int k = 0; k < size; k += kLanes * P::kDepth) {
+    typename P::Operand y[kDotColumns];
+    for (int c = 0; c < kDotColumns; ++c) y[c] = P::load(b[c] + k);
+    for (int r = 0; r < kDotRows; ++r) {
+      const typename P::Operand x = P::load(a[r] + k);
+      for (int c = 0; c < kDotColumns; ++c) sum[r][c] = P::multiply_add(x, y[c], sum[r][c]);
+    }
+  }
+  for (int r = 0; r < kDotRows; ++r)
+    for (int c = 0; c < kDotColumns; ++c) out[r][c] = sum_of(sum[r][c]);
+}
+
+// ---- the torso -----------------------------------------------------------------------------------
+
+struct Convolution {
+  int channels, input_side, filters, side, stride, taps;  // kernel = stride * taps
+  int kernel, positions, depth, pad;                      // depth = kernel * kernel * channels
+  std::vector<ptrdiff_t> offsets, segments;               // of patches in the input
+  int segment_size;
+  std::vector<ptrdiff_t> padded;            // of output pixels in the padded output gradient
+  std::vector<ptrdiff_t> back_offsets, back_segments;  // of patches in it, for the input gradient
+  int back_segment_size = 0, padded_size = 0, packed_gradient_size = 0;
+};
+
+int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+struct Torso {
+  virtual ~Torso() = default;
+  virtual size_t workspace_bytes(int batch, bool keep, int threads) const = 0;
+  virtual void pack(const float* const* parameters, const ptrdiff_t* strides, int threads) = 0;
+  virtual void forward(const uint8_t* frames, ptrdiff_t batch_stride, ptrdiff_t frame_stride, int batch,
+                       bool keep, void* workspace, float* features, int threads) = 0;
+  virtual void backward(int batch, void* workspace, const float* features, const float* gradient,
+                        float* const* gradients, const ptrdiff_t* strides, int threads) = 0;
+};
+
+template <class P>
+class TorsoOf final : public Torso {
+  using T = typename P::T;
+
+ public:
+  TorsoOf(int num_frames, int num_layers, const int* filters, const int* kernels, const int* strides,
+          int features)
+      : num_frames_(num_frames), features_(features) {
+    int channels = num_frames, side = kScreen;
+    for (int l = 0; l < num_layers; ++l) {
+      layers_.push_back(convolution(l == 0, channels, side, filters[l], kernels[l], strides[l]));
+      channels = filters[l];
+      side = layers_.back().side;
+    }
+    flat_ = side * side * channels;
+    flat_offsets_.resize(features_);
+    for (int n = 0; n < features_; ++n) flat_offsets_[n] = static_cast<ptrdiff_t>(n) * flat_;
+    for (const Convolution& c : layers_) {
+      weights_.emplace_back(static_cast<size_t>(c.depth) * c.filters);
+      back_weights_.emplace_back(static_cast<size_t>(c.depth) * c.filters);
+      bias_.emplace_back(c.filters);
+    }
+    if (P::kDepth > 1) flat_weights_.resize(static_cast<size_t>(features_) * flat_);
+    // Of one sample: the frames in blocks, every layer's output (the last one channels first, as the
+    // linear layer counts).
+    sample_ = static_cast<size_t>(num_frames_) * kFrame;
+    for (const Convolution& c : layers_) {
+      activation_.push_back(sample_);
+      sample_ += static_cast<size_t>(c.positions) * c.filters;
+    }
+    sample_ = round_up(static_cast<int>(sample_), 64);
+    // And of its gradients: every layer's, padded for the patches of the layer below, then by pairs.
+    for (Convolution& c : layers_) {
+      gradient_.push_back(gradients_);
+      gradients_ += round_up(c.padded_size, 64);
+      packed_gradient_.push_back(gradients_);
+      gradients_ += round_up(c.packed_gradient_size, 64);
+    }
+  }
+
+  size_t workspace_bytes(int batch, bool keep, int threads) const override {
+    const size_t last = static_cast<size_t>(batch) * flat_ * sizeof(T);
+    if (!keep) return threads * sample_ * sizeof(T) + last + 128;
+    const size_t rows = static_cast<size_t>(round_up(batch, 2 * kReduceRows));
+    return batch * (sample_ + gradients_) * sizeof(T) + last +
+           2 * rows * round_up(features_, 2) * sizeof(T) + static_cast<size_t>(batch) * flat_ * 4 + 1024;
+  }
+
+  // Parameters: weight and bias of each convolution, then of the linear layer. Strides: four for every
+  // convolution's weight.
+  void pack(const float* const* parameters, const ptrdiff_t* strides, int threads) override {
+    const int num_layers = static_cast<int>(layers_.size());
+    flat_source_ = parameters[2 * num_layers];
+    flat_bias_ = parameters[2 * num_layers + 1];
+    const int tasks = P::kDepth > 1 ? features_ / 8 : 0;
+    Pool::of(threads).run(num_layers + tasks, [&](int task, int) {
+      if (task < num_layers) {
+        pack_layer(task, parameters[2 * task], strides + 4 * task);
+        std::memcpy(bias_[task].data(), parameters[2 * task + 1], bias_[task].size() * sizeof(float));
+      } else if constexpr (P::kDepth > 1) {
+        const size_t size = static_cast<size_t>(8) * flat_, begin = (task - num_layers) * size;
+        for (size_t i = begin; i < begin + size; i += kLanes)
+          P::store(flat_weights_.data() + i, load_floats(flat_source_ + i));
+      }
+    });
+  }
+
+  void forward(const uint8_t* frames, ptrdiff_t batch_stride, ptrdiff_t frame_stride, int batch, bool keep,
+               void* workspace, float* features, int threads) override {
+    T* const samples = aligned(workspace);
+    T* const last = samples + (keep ? batch : threads) * sample_;
+    Pool& pool = Pool::of(threads);
+    pool.run(batch, [&](int b, int thread) {
+      T* const sample = samples + (keep ? b : thread) * sample_;
+      convolve(frames + b * batch_stride, frame_stride, sample, last + static_cast<ptrdiff_t>(b) * flat_);
+    });
+    constexpr int kTaskColumns = 4 * kDotColumns;
+    pool.run(features_ / kTaskColumns, [&](int task, int) {
+      connect(last, batch, task * kTaskColumns, (task + 1) * kTaskColumns, features);
+    });
+  }
+
+  void backward(int batch, void* workspace, const float* features, const float* gradient,
+                float* const* gradients, const ptrdiff_t* strides, int threads) override {
+    T* const samples = aligned(workspace);
+    T* const last = samples + static_cast<size_t>(batch) * sample_;
+    T* const layer_gradients = last + static_cast<size_t>(batch) * flat_;
+    T* const by_feature = layer_gradients + static_cast<size_t>(batch) * gradients_;
+    const int rows = round_up(batch, 2 * kReduceRows);
+    T* const by_sample = by_feature + static_cast<size_t>(rows) * round_up(features_, 2);
+    float* const flat_gradient =
+        reinterpret_cast<float*>(aligned(by_sample + static_cast<size_t>(rows) * round_up(features_, 2)));
+    const int num_layers = static_cast<int>(layers_.size());
+    mask_features(batch, rows, features, gradient, by_feature, by_sample, gradients[2 * num_layers + 1]);
+    std::vector<ptrdiff_t> sample_offsets(batch);
+    for (int b = 0; b < batch; ++b) sample_offsets[b] = static_cast<ptrdiff_t>(b) * flat_;
+    const std::vector<WeightTask> tasks = weight_tasks();
+    Pool& pool = Pool::of(threads);
+    pool.run(flat_ / kReduceColumns, [&](int task, int) {
+      linear_input_gradient(batch, by_feature, rows, task * kReduceColumns, flat_gradient);
+    });
+    pool.run(batch, [&](int b, int) {
+      backpropagate(samples + b * sample_, last + static_cast<ptrdiff_t>(b) * flat_,
+                    flat_gradient + static_cast<ptrdiff_t>(b) * flat_, layer_gradients + b * gradients_);
+    });
+    const int linear_tasks = features_ / kReduceRows;
+    pool.run(linear_tasks + static_cast<int>(tasks.size()), [&](int task, int) {
+      if (task < linear_tasks) {
+        linear_weight_gradient(last, sample_offsets, by_sample, task * kReduceRows,
+                               gradients[2 * num_layers]);
+      } else {
+        weight_gradient(tasks[task - linear_tasks], batch, samples, layer_gradients, gradients, strides);
+      }
+    });
+  }
+
+ private:
+  struct WeightTask {
+    int layer, segment, column, row;
+  };
+
+  static T* aligned(void* p) {
+    return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(p) + 63) & ~static_cast<uintptr_t>(63));
+  }
+
+  static Convolution convolution(bool first, int channels, int input_side, int filters, int kernel,
+                                 int stride) {
+    Convolution c;
+    c.channels = channels, c.input_side = input_side, c.filters = filters;
+    c.stride = stride, c.kernel = kernel, c.taps = kernel / stride;
+    c.side = (input_side - kernel) / stride + 1;
+    c.positions = c.side * c.side;
+    c.depth = kernel * kernel * channels;
+    c.pad = first ? 0 : c.taps - 1;
+    const int padded_side = c.side + 2 * c.pad;
+    for (int y = 0; y < c.side; ++y)
+      for (int x = 0; x < c.side; ++x) {
+        c.offsets.push_back(first ? static_cast<ptrdiff_t>(y * kGrid + x) * kBlockPixels
+                                  : static_cast<ptrdiff_t>(stride * y * input_side + stride * x) * channels);
+        c.padded.push_back(static_cast<ptrdiff_t>((y + c.pad) * padded_side + x + c.pad) * filters);
+      }
+    if (first) {
+      for (int f = 0; f < channels; ++f)
+        for (int a = 0; a < c.taps; ++a)
+          c.segments.push_back(static_cast<ptrdiff_t>(f) * kFrame + a * kGrid * kBlockPixels);
+      c.segment_size = c.taps * kBlockPixels;
+    } else {
+      for (int ky = 0; ky < kernel; ++ky)
+        c.segments.push_back(static_cast<ptrdiff_t>(ky) * input_side * channels);
+      c.segment_size = kernel * channels;
+      for (int y = 0; y < input_side / stride; ++y)
+        for (int x = 0; x < input_side / stride; ++x)
+          c.back_offsets.push_back(static_cast<ptrdiff_t>(y * padded_side + x) * filters);
+      for (int a = 0; a < c.taps; ++a)
+        c.back_segments.push_back(static_cast<ptrdiff_t>(a) * padded_side * filters);
+      c.back_segment_size = c.taps * filters;
+    }
+    c.padded_size = padded_side * padded_side * filters;
+    c.packed_gradient_size = round_up(c.positions, P::kDepth) * filters;
+    return c;
+  }
+
+  // Where the k-th value of a patch has its weight: offset along three of the weight's four strides.
+  static ptrdiff_t weight_offset(const Convolution& c, bool first, int k, const ptrdiff_t* strides) {
+    int channel, ky, kx;
+    if (first) {
+      const int pixel = k % kBlockPixels, b = k / kBlockPixels % c.taps, a = k / c.segment_size % c.taps;
+      channel = k / c.segment_size / c.taps;
+      ky = a * kBlock + pixel / kBlock, kx = b * kBlock + pixel % kBlock;
+    } else {
+      channel = k % c.channels, kx = k / c.channels % c.kernel, ky = k / c.channels / c.kernel;
+    }
+    return channel * strides[1] + ky * strides[2] + kx * strides[3];
+  }
+
+  void pack_layer(int l, const float* weight, const ptrdiff_t* strides) {
+    const Convolution& c = layers_[l];
+    for (int k = 0; k < c.depth; ++k) {
+      const float* source = weight + weight_offset(c, l == 0, k, strides);
+      T* out = weights_[l].data() + (static_cast<ptrdiff_t>(k / P::kDepth) * c.filters) * P::kDepth +
+               k % P::kDepth;
+      for (int n = 0; n < c.filters; ++n) out[n * P::kDepth] = P::from_float(source[n * strides[0]]);
+    }
+    if (l == 0) return;  // Screens need no gradient.
+    // dx[s i + py, s j + px, channel] = sum over taps a, b and filters n of
+    //   dy[i - a, j - b, n] * w[n, channel, py + s a, px + s b]; the patch counts taps downwards.
+    const int columns = c.stride * c.stride * c.channels;
+    int k = 0;
+    for (int a = c.taps - 1; a >= 0; --a)
+      for (int b = c.taps - 1; b >= 0; --b)
+        for (int n = 0; n < c.filters; ++n, ++k) {
+          T* out = back_weights_[l].data() + (static_cast<ptrdiff_t>(k / P::kDepth) * columns) * P::kDepth +
+                   k % P::kDepth;
+          for (int py = 0; py < c.stride; ++py)
+            for (int px = 0; px < c.stride; ++px) {
+              const float* source = weight + n * strides[0] + (py + c.stride * a) * strides[2] +
+                                    (px + c.stride * b) * strides[3];
+              for (int channel = 0; channel < c.channels; ++channel, out += P::kDepth)
+                *out = P::from_float(source[channel * strides[1]]);
+            }
+        }
+  }
+
+  // The frame's 4 x 4 blocks one after the other; grey levels 0..255 are exact in both types.
+  static void to_blocks(const uint8_t* frame, T* out) {
+    for (int y = 0; y < kScreen; ++y) {
+      T* row = out + static_cast<ptrdiff_t>(y / kBlock) * kGrid * kBlockPixels + y % kBlock * kBlock;
+      for (int x = 0; x < kGrid; ++x) {
+        T pixels[kBlock];
+        for (int i = 0; i < kBlock; ++i) {
+          const float value = frame[y * kScreen + x * kBlock + i];
+          if constexpr (P::kDepth == 1) {
+            pixels[i] = value;
+          } else {
+            uint32_t bits;
+            std::memcpy(&bits, &value, sizeof bits);
+            pixels[i] = static_cast<T>(bits >> 16);
+          }
+        }
+        std::memcpy(row + x * kBlockPixels, pixels, sizeof pixels);
+      }
+    }
+  }
+
+  void convolve(const uint8_t* frames, ptrdiff_t frame_stride, T* sample, T* last) const {
+    for (int f = 0; f < num_frames_; ++f) to_blocks(frames + f * frame_stride, sample + f * kFrame);
+    const T* input = sample;
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      const Convolution& c = layers_[l];
+      const float* bias = bias_[l].data();
+      const float scale = l == 0 ? kPixelScale : 1.0f;
+      const bool is_last = l + 1 == layers_.size();
+      T* const output = sample + activation_[l];
+      multiply<P>(input, c.offsets, c.segments, c.segment_size, weights_[l].data(), c.filters,
+                  [&](int m, int n, Vector v) {
+                    v = v * scale + load_floats(bias + n);
+                    v = v > 0.0f ? v : Vector{};
+                    if (!is_last) {
+                      P::store(output + static_cast<ptrdiff_t>(m) * c.filters + n, v);
+                    } else {
+                      for (int i = 0; i < kLanes; ++i)
+                        last[static_cast<ptrdiff_t>(n + i) * c.positions + m] = P::from_float(v[i]);
+                    }
+                  });
+      input = output;
+    }
+  }
+
+  const T* flat_weights() const {
+    if constexpr (P::kDepth > 1) {
+      return flat_weights_.data();
+    } else {
+      return flat_source_;
+    }
+  }
+
+  void connect(const T* last, int batch, int begin, int end, float* features) const {
+    for (int n = begin; n < end; n += kDotColumns) {
+      const T* w[kDotColumns];
+      for (int c = 0; c < kDotColumns; ++c) w[c] = flat_weights() + flat_offsets_[n + c];
+      for (int m = 0; m < batch; m += kDotRows) {
+        const T* x[kDotRows];
+        for (int r = 0; r < kDotRows; ++r)
+          x[r] = last + static_cast<ptrdiff_t>(std::min(m + r, batch - 1)) * flat_;
+        float out[kDotRows][kDotColumns];
+        dot_tile<P>(x, w, flat_, out);
+        for (int r = 0; r < std::min(kDotRows, batch - m); ++r)
+          for (int c = 0; c < kDotColumns; ++c)
+            features[static_cast<ptrdiff_t>(m + r) * features_ + n + c] =
+                std::max(out[r][c] + flat_bias_[n + c], 0.0f);
+      }
+    }
+  }
+
+  // The gradient of the features behind their ReLU, by pairs of features and by pairs of samples.
+  void mask_features(int batch, int rows, const float* features, const float* gradient, T* by_feature,
+                     T* by_sample, float* bias_gradient) const {
+    std::memset(by_feature, 0, static_cast<size_t>(rows) * round_up(features_, 2) * sizeof(T));
+    std::memset(by_sample, 0, static_cast<size_t>(rows) * round_up(features_, 2) * sizeof(T));
+    constexpr int depth = P::kDepth;
+    for (int n = 0; n < features_; ++n) {
+      float sum = 0;
+      for (int m = 0; m < batch; ++m) {
+        const ptrdiff_t i = static_cast<ptrdiff_t>(m) * features_ + n;
+        const float g = features[i] > 0 ? gradient[i] : 0.0f;
+        sum += g;
+        by_feature[(static_cast<ptrdiff_t>(n / depth) * rows + m) * depth + n % depth] = P::from_float(g);
+        by_sample[(static_cast<ptrdiff_t>(m / depth) * features_ + n) * depth + m % depth] =
+            P::from_float(g);
+      }
+      bias_gradient[n] = sum;
+    }
+  }
+
+  void linear_input_gradient(int batch, const T* by_feature, int rows, int k, float* out) const {
+    for (int m = 0; m < batch; m += kReduceRows) {
+      Vector sum[kReduceRows][2] = {};
+      reduce_add<P>(flat_weights() + k, flat_offsets_, by_feature + m * P::kDepth, rows, sum);
+      for (int r = 0; r < std::min(kReduceRows, batch - m); ++r)
+        for (int v = 0; v < 2; ++v)
+          store_floats(out + static_cast<ptrdiff_t>(m + r) * flat_ + k + v * kLanes, sum[r][v]);
+    }
+  }
+
+  void linear_weight_gradient(const T* last, const std::vector<ptrdiff_t>& sample_offsets,
+                              const T* by_sample, int n, float* out) const {
+    for (int k = 0; k < flat_; k += kReduceColumns) {
+      Vector sum[kReduceRows][2] = {};
+      reduce_add<P>(last + k, sample_offsets, by_sample + n * P::kDepth, features_, sum);
+      for (int r = 0; r < kReduceRows; ++r)
+        for (int v = 0; v < 2; ++v)
+          store_floats(out + static_cast<ptrdiff_t>(n + r) * flat_ + k + v * kLanes, sum[r][v]);
+    }
+  }
+
+  // One sample's gradients of all layers' outputs, each behind its ReLU.
+  void backpropagate(const T* sample, const T* last, const float* flat_gradient, T* gradients) const {
+    std::memset(gradients, 0, gradients_ * sizeof(T));
+    const int top = static_cast<int>(layers_.size()) - 1;
+    const Convolution& t = layers_[top];
+    T* out = gradients + gradient_[top];
+    for (int n = 0; n < t.filters; ++n)
+      for (int m = 0; m < t.positions; ++m) {
+        const int i = n * t.positions + m;
+        out[t.padded[m] + n] = P::to_float(last[i]) > 0 ? P::from_float(flat_gradient[i]) : T{};
+      }
+    for (int l = top; l > 0; --l) {
+      const Convolution& c = layers_[l];
+      const Convolution& below = layers_[l - 1];
+      const T* const activation = sample + activation_[l - 1];
+      T* const target = gradients + gradient_[l - 1];
+      const int half = c.input_side / c.stride;
+      multiply<P>(gradients + gradient_[l], c.back_offsets, c.back_segments, c.back_segment_size,
+                  back_weights_[l].data(), c.stride * c.stride * c.channels, [&](int m, int n, Vector v) {
+                    const int parity = n / c.channels, channel = n % c.channels;
+                    const int y = m / half * c.stride + parity / c.stride;
+                    const int x = m % half * c.stride + parity % c.stride;
+                    const int position = y * c.input_side + x;
+                    const T* a = activation + static_cast<ptrdiff_t>(position) * c.channels + channel;
+                    T* const g = target + below.padded[position] + channel;
+                    Vector mask;
+                    for (int i = 0; i < kLanes; ++i) mask[i] = P::to_float(a[i]);
+                    P::store(g, mask > 0.0f ? v : Vector{});
+                  });
+    }
+    for (size_t l = 0; l < layers_.size(); ++l)
+      pack_rows<P>(gradients + gradient_[l], layers_[l].padded, layers_[l].filters,
+                   gradients + packed_gradient_[l]);
+  }
+
+  std::vector<WeightTask> weight_tasks() const {
+    std::vector<WeightTask> tasks;
+    for (int l = 0; l < static_cast<int>(layers_.size()); ++l)
+      for (int s = 0; s < static_cast<int>(layers_[l].segments.size()); ++s)
+        for (int k = 0; k < layers_[l].segment_size; k += kReduceColumns)
+          for (int n = 0; n < layers_[l].filters; n += kReduceRows) tasks.push_back({l, s, k, n});
+    return tasks;
+  }
+
+  void weight_gradient(const WeightTask& task, int batch, const T* samples, const T* layer_gradients,
+                       float* const* gradients, const ptrdiff_t* strides) const {
+    const Convolution& c = layers_[task.layer];
+    const ptrdiff_t* stride = strides + 4 * task.layer;
+    const size_t input = task.layer == 0 ? 0 : activation_[task.layer - 1];
+    Vector sum[kReduceRows][2] = {};
+    for (int b = 0; b < batch; ++b)
+      reduce_add<P>(samples + b * sample_ + input + c.segments[task.segment] + task.column, c.offsets,
+                    layer_gradients + b * gradients_ + packed_gradient_[task.layer] + task.row * P::kDepth,
+                    c.filters, sum);
+    const float scale = task.layer == 0 ? kPixelScale : 1.0f;
+    for (int i = 0; i < kReduceColumns; ++i) {
+      const int k = task.segment * c.segment_size + task.column + i;
+      float* out = gradients[2 * task.layer] + weight_offset(c, task.layer == 0, k, stride);
+      for (int r = 0; r < kReduceRows; ++r)
+        out[(task.row + r) * stride[0]] = scale * sum[r][i / kLanes][i % kLanes];
+    }
+    if (task.segment == 0 && task.column == 0) {
+      for (int r = 0; r < kReduceRows; ++r) {
+        float total = 0;
+        for (int b = 0; b < batch; ++b) {
+          const T* g = layer_gradients + b * gradients_ + gradient_[task.layer] + task.row + r;
+          for (int m = 0; m < c.positions; ++m) total += P::to_float(g[c.padded[m]]);
+        }
+        gradients[2 * task.layer + 1][task.row + r] = total;
+      }
+    }
+  }
+
+  int num_frames_, features_, flat_ = 0;
+  std::vector<Convolution> layers_;
+  std::vector<std::vector<T>> weights_, back_weights_;
+  std::vector<std::vector<float>> bias_;
+  std::vector<T> flat_weights_;
+  std::vector<ptrdiff_t> flat_offsets_;
+  const float* flat_source_ = nullptr;
+  const float* flat_bias_ = nullptr;
+  size_t sample_ = 0, gradients_ = 0;
+  std::vector<size_t> activation_, gradient_, packed_gradient_;
+};
+
+}  // namespace
+
+extern "C" {
+
+// Whether this build computes with bfloat16 operands.
+int torso_has_bfloat16() {
+#ifdef __AVX512BF16__
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+int torso_lanes() { return kLanes; }
+
+void* torso_create(int bfloat16, int num_frames, int num_layers, const int* filters, const int* kernels,
+                   const int* strides, int features) {
+#ifdef __AVX512BF16__
+  if (bfloat16) return new TorsoOf<Bfloat16>(num_frames, num_layers, filters, kernels, strides, features);
+#endif
+  return bfloat16 ? nullptr
+                  : static_cast<Torso*>(
+                        new TorsoOf<Single>(num_frames, num_layers, filters, kernels, strides, features));
+}
+
+void torso_destroy(void* torso) { delete static_cast<Torso*>(torso); }
+
+size_t torso_workspace_bytes(void* torso, int batch, int keep, int threads) {
+  return static_cast<Torso*>(torso)->workspace_bytes(batch, keep, threads);
+}
+
+void torso_pack(void* torso, const float* const* parameters, const ptrdiff_t* strides, int threads) {
+  static_cast<Torso*>(torso)->pack(parameters, strides, threads);
+}
+
+void torso_forward(void* torso, const uint8_t* frames, ptrdiff_t batch_stride, ptrdiff_t frame_stride,
+                   int batch, int keep, void* workspace, float* features, int threads) {
+  static_cast<Torso*>(torso)->forward(frames, batch_stride, frame_stride, batch, keep, workspace, features,
+                                      threads);
+}
+
+void torso_backward(void* torso, int batch, void* workspace, const float* features, const float* gradient,
+                    float* const* gradients, const ptrdiff_t* strides, int threads) {
+  static_cast<Torso*>(torso)->backward(batch, workspace, features, gradient, gradients, strides, threads);
+}
+}

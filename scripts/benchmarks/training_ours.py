@@ -1,0 +1,147 @@
+"""One measurement of ``benchmark.py training``: our own training loop, timed part by part.
+
+``python training_ours.py AGENT_STEPS [OVERRIDE ...]`` prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from dqn import assembly
+from dqn.config import CONFIG_DIR, validate
+from dqn.memory import peak_resident_bytes
+from dqn.progress import Progress
+from dqn.seeding import derive_seeds
+from dqn.telemetry import Telemetry
+from dqn.training import Trainer
+from rmsprop import effective_learning_rate_summaries
+
+# Long enough for every page, cache and thread to be in use.
+WARMUP_AGENT_STEPS = 2_000
+SETTLING_AGENT_STEPS = 1_000
+BENCHMARK_OVERRIDES = (
+    f"agent.warmup_agent_steps={WARMUP_AGENT_STEPS}",
+    "replay.capacity=100000",
+    "evaluation.period_agent_steps=1000000000",
+    "checkpoint.period_agent_steps=1000000000",
+)
+
+
+class Stopwatch:
+    """Seconds by part; parts may be nested, and an inner one's seconds are not its outer one's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._inner.append(0.0)
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                elapsed = time.perf_counter() - started
+                self.seconds[part] += elapsed - self._inner.pop()
+                self._inner[-1] += elapsed
+
+        return call
+
+
+def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = validate(compose("train", ["run_dir=.", *BENCHMARK_OVERRIDES, *overrides]))
+    device = assembly.resolve_device(config.device)
+    assembly.set_num_threads(config.num_threads)
+    seeds = derive_seeds(config.seed)
+    environment = assembly.training_environment(config, seeds=seeds)
+    agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
+    replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
+
+    watch = Stopwatch()
+    begin: dict[str, float] = {}
+    end: dict[str, float] = {}
+
+    def should_stop() -> bool:
+        if not begin and trainer.agent_steps >= WARMUP_AGENT_STEPS + SETTLING_AGENT_STEPS:
+            _synchronize(device)
+            watch.seconds.clear()
+            begin.update(_position(trainer))
+        if begin and trainer.agent_steps >= begin["agent_steps"] + agent_steps:
+            _synchronize(device)
+            end.update(_position(trainer))
+            return True
+        return False
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Telemetry(Path(folder), frame_skip=environment.frame_skip) as telemetry,
+        Progress(total_agent_steps=agent_steps, agent_steps=0, label="benchmark") as progress,
+    ):
+        for part, owner, name in (
+            ("act", agent, "act"),
+            ("environments: begin the step", environment, "step_async"),
+            ("environments: wait for them", environment, "step_wait"),
+            ("replay: append", replay, "append"),
+            ("replay: sample", replay, "sample"),
+            ("learn: forward and backward", agent, "learn"),
+            ("learn: optimizer", agent.optimizer, "step"),
+            ("telemetry", telemetry, "write"),
+        ):
+            setattr(owner, name, watch.timed(part, getattr(owner, name)))
+        trainer = Trainer(
+            environment=environment,
+            agent=agent,
+            replay=replay,
+            behaviour_epsilon=assembly.build_behaviour_epsilon(config),
+            learning_rate_factor=assembly.build_learning_rate_factor(config),
+            plan=assembly.build_plan(config),
+            evaluate=lambda: None,
+            diagnose=watch.timed("telemetry", effective_learning_rate_summaries),
+            telemetry=telemetry,
+            progress=progress,
+            save=lambda trainer: True,
+            keep_best=lambda trainer: None,
+            should_stop=should_stop,
+            log_histograms=config.logging.histograms,
+            concurrent=config.concurrent,
+        )
+        trainer.run()
+    environment.close()
+    seconds = end["time"] - begin["time"]
+    parts = dict(watch.seconds)
+    parts["rest"] = seconds - sum(parts.values())
+    return {
+        "agent_steps": end["agent_steps"] - begin["agent_steps"],
+        "updates": end["updates"] - begin["updates"],
+        "seconds": seconds,
+        "parts_seconds": parts,
+        "peak_memory_bytes": peak_resident_bytes(),
+    }
+
+
+def _position(trainer: Trainer) -> dict[str, float]:
+    return {
+        "agent_steps": trainer.agent_steps,
+        "updates": trainer.agent.num_updates,
+        "time": time.perf_counter(),
+    }
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]), sys.argv[2:])))

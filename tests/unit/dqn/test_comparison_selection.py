@@ -1,0 +1,117 @@
+"""Which runs are compared, up to where, and what the reader is warned of."""
+
+import dataclasses
+
+import pytest
+from written_runs import five, make_run
+
+from dqn.comparison.curves import InputError
+from dqn.comparison.selection import differing_settings, select
+
+
+def test_equal_groups_of_five_give_no_warning():
+    selection = select(five("adam") + five("sgd"))
+    assert selection.groups == ("adam", "sgd")
+    assert selection.games == ("pong",)
+    assert selection.ends == {"pong": 300.0}
+    assert selection.warnings == ()
+
+
+def test_games_that_not_all_groups_played_are_left_out_and_named():
+    selection = select([*five("adam"), *five("adam", "qbert"), *five("sgd")])
+    assert selection.games == ("pong",)
+    assert selection.warnings == ("1 games that some groups have not played are left out: qbert.",)
+    with pytest.raises(InputError, match=r"RUNS: the groups share no game \(adam: qbert; sgd: po"):
+        select([*five("adam", "qbert"), *five("sgd")])
+
+
+def test_runs_are_compared_where_the_shortest_ends_unless_it_was_solved():
+    short = make_run("sgd", seed=9, steps=(100, 200), scores=(0, 5))
+    assert select([*five("adam"), short]).ends == {"pong": 200.0}
+    solved = dataclasses.replace(short, is_solved=True)
+    selection = select([*five("adam"), solved])
+    assert selection.ends == {"pong": 300.0}
+    assert any("1 runs stopped early at their target score" in w for w in selection.warnings)
+    # Only solved runs: the longest of them.
+    assert select([solved, dataclasses.replace(make_run(), is_solved=True)]).ends == {"pong": 300}
+
+
+def test_step_of_comparison_can_be_earlier_but_not_later():
+    assert select(five("adam"), at=150).ends == {"pong": 150}
+    with pytest.raises(InputError, match=r"--at=400: must be at most 300 agent steps"):
+        select(five("adam"), at=400)
+
+
+def test_frames_scale_every_step_by_the_frame_skip_of_its_run():
+    atari = make_run(frames_per_agent_step=4.0, planned_agent_steps=300)
+    selection = select([atari], axis="frames")
+    (run,) = selection.runs["adam", "pong"]
+    assert run.scores.steps.tolist() == [400, 800, 1200]
+    assert run.planned_agent_steps == 1200
+    assert selection.ends == {"pong": 1200}
+
+
+@pytest.mark.parametrize(
+    ("runs", "warning"),
+    [
+        (five("adam")[:3], "Too few seeds: adam has as few as 3 runs on a game"),
+        ([*five("adam"), *five("sgd"), *five("sgd", "pong")], "several runs of the same game and"),
+        ([*five("adam"), make_run("adam", seed=6), *five("sgd")], "between 5 and 6 runs a game"),
+        (
+            [*five("adam", protocol="nature"), *five("sgd", protocol="machado")],
+            "Protocols differ, so scores are not strictly comparable: adam: nature; sgd: machado",
+        ),
+        (
+            [*five("adam"), *five("sgd", score_kind="training")],
+            "Kinds of return differ, so scores are not strictly comparable: adam: evaluation; sgd: "
+            "training",
+        ),
+        (
+            [*five("adam")[:4], make_run(seed=5, is_unfinished=True, planned_agent_steps=1000)],
+            "1 runs are unfinished, all are compared where the shortest of them ends: "
+            "adam/pong/5 (300 of 1,000)",
+        ),
+        (
+            [
+                *five("adam", settings={"optimizer.lr": 1})[:4],
+                make_run(settings={"optimizer.lr": 2}),
+            ],
+            "adam mixes runs of different settings: optimizer.lr (1, 2). --group-by "
+            "optimizer,optimizer.lr keeps them apart",
+        ),
+    ],
+)
+def test_reader_is_warned(runs, warning):
+    assert any(warning in message for message in select(runs).warnings)
+
+
+def test_unfinished_runs_can_be_left_out():
+    cut = make_run("adam", seed=6, steps=(100,), scores=(0,), is_unfinished=True)
+    cut = dataclasses.replace(cut, planned_agent_steps=300)
+    selection = select([*five("adam"), cut], skip_unfinished=True)
+    assert len(selection.all_runs) == 5
+    assert selection.ends == {"pong": 300.0}
+    with pytest.raises(InputError, match=r"RUNS: no run is left"):
+        select([cut], skip_unfinished=True)
+
+
+def test_groups_by_any_key_of_the_configuration():
+    runs = [make_run(seed=lr, settings={"optimizer.lr": lr}) for lr in (1, 2)]
+    assert select(runs, group_by=("optimizer", "optimizer.lr")).groups == (
+        "adam, optimizer.lr=1",
+        "adam, optimizer.lr=2",
+    )
+
+
+def test_unknown_groups_and_games_are_refused_with_those_there_are():
+    with pytest.raises(InputError, match=r"--only=sdg: must be one of adam, sgd"):
+        select(five("adam") + five("sgd"), only_groups=("sdg",))
+    with pytest.raises(InputError, match=r"--games=breakout: must be one of pong"):
+        select(five("adam"), only_games=("breakout",))
+    assert select(five("adam") + five("sgd"), only_groups=("sgd",)).groups == ("sgd",)
+
+
+def test_seed_and_place_are_no_different_settings():
+    one = make_run(settings={"seed": 1, "run_dir": "a", "env.game": "pong", "agent.discount": 0.9})
+    other = make_run(settings={"seed": 2, "run_dir": "b", "env.game": "qbert", "agent.discount": 1})
+    assert differing_settings([one, other]) == {"agent.discount": [0.9, 1]}
