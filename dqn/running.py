@@ -22,6 +22,7 @@ from dqn.run_directory import (
     lock_run,
     refuse_other_run,
     unusable_directory,
+    write_config,
 )
 from dqn.run_state import (
     explain_nonfinite,
@@ -76,6 +77,7 @@ def _train_alone(
         refuse_other_run(run_dir, config, saved)
     if saved is not None and is_finished(saved, config):
         # Without its games, which would first have to be played to where they stood.
+        write_config(run_dir, config)
         _say_finished(saved, config, label)
         return _last_return_mean(run_dir)
     assembly.set_num_threads(config.num_threads)

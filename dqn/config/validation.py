@@ -157,11 +157,11 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
     """Types, ranges and choices, key by key."""
     raw: dict[str, object] = {}
     try:
+        # Before anything is resolved that may refer to one of them.
+        _refuse_missing(config)
         raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
         merged = OmegaConf.merge(OmegaConf.structured(schema), _with_integers(raw))
-        missing = OmegaConf.missing_keys(merged)
-        if missing:
-            raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
+        _refuse_missing(merged)
         typed = cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, schema, flatten(raw))) from error
@@ -177,6 +177,12 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
             hint = nearest(str(flat[key]), choices)
             raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
     return typed
+
+
+def _refuse_missing(config: Any) -> None:
+    missing = OmegaConf.missing_keys(config)
+    if missing:
+        raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
 
 
 def optimizer_class(target: str) -> Any:
