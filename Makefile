@@ -37,7 +37,7 @@ smoke: $(INSTALLED)
 	$(BIN)/dqn-train experiment=cartpole $(ARGS)
 
 tensorboard: $(INSTALLED)
-	$(BIN)/tensorboard --logdir runs $(ARGS)
+	$(BIN)/tensorboard --host localhost --logdir runs $(ARGS)
 
 # Two processes of one thread each: OpenMP threads of two processes on two cores slow each other.
 test: lint type

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from dqn import native
+from dqn import memory, native
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
 from dqn.environments import (
@@ -150,6 +152,39 @@ def build_environment(
         num_threads=config.num_threads,
         render_mode=render_mode,
     )
+
+
+def check_memory(config: TrainConfig, environment: Environment, device: torch.device) -> None:
+    """Refuse what cannot fit before anything of it is allocated; the replay refuses itself.
+
+    Counted is the least that is needed, so that what could fit is never refused.
+
+    Raises:
+        ConfigError: naming the key, its value and both numbers of bytes.
+    """
+    num_inputs = math.prod(environment.observation_shape)
+    sizes = [num_inputs, *config.network.hidden_sizes, environment.num_actions]
+    num_parameters = sum(a * b for a, b in itertools.pairwise(sizes))
+    try:
+        if config.network.torso == "mlp":
+            memory.require(
+                # Parameters, target parameters, gradients, one average of the optimizer.
+                4 * 4 * num_parameters,
+                device,
+                key="network.hidden_sizes",
+                value=config.network.hidden_sizes,
+                what="networks and optimizer",
+            )
+        memory.require(
+            # Both states as the network takes them, float32.
+            config.agent.batch_size * 2 * 4 * num_inputs,
+            device,
+            key="agent.batch_size",
+            value=config.agent.batch_size,
+            what="the states of a batch",
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build_network(

@@ -8,7 +8,7 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from dqn.config import ConfigError, explain
+from dqn.config import ConfigError, check_arguments, explain
 from dqn.sweep import finish_sweep
 from dqn.sweeping import RunFailed
 
@@ -37,6 +37,7 @@ def guard(application: Callable[[], object], *, program: str, config_name: str) 
     sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
     stop_signal = None
     try:
+        check_arguments(sys.argv[1:])
         try:
             application()
         finally:

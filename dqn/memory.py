@@ -28,6 +28,20 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def require(num_bytes: int, device: torch.device, *, key: str, value: object, what: str) -> None:
+    """Refuse what does not fit, before it is allocated.
+
+    Raises:
+        ValueError: naming the key that lowers it, and both numbers.
+    """
+    available = available_bytes(device)
+    if available is not None and num_bytes > available:
+        raise ValueError(
+            f"{key}={value}: {what} need {num_bytes / 1e9:.2f} GB but {available / 1e9:.2f} GB are "
+            f"available on {device}; a smaller {key} needs less"
+        )
+
+
 def _meminfo_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
     if path.exists():
         for line in path.read_text(encoding="ascii").splitlines():

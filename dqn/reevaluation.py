@@ -31,7 +31,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
     assembly.set_num_threads(config.num_threads)
-    agent, agent_steps = load_agent(run_dir, run_config)
+    agent, agent_steps = load_agent(run_dir, run_config, config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,10 +68,15 @@ def reevaluate(config: EvaluateConfig) -> float:
     if config.video:
         path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
         try:
-            assembly.record_video(run_config, agent, path, seeds=seeds)
-        except ImportError as error:
+            with StopRequest() as stop:
+                recording = assembly.record_video(
+                    run_config, agent, path, seeds=seeds, should_stop=stop.is_set
+                )
+        except (ImportError, OSError) as error:
             print(f"no video: {error}", file=sys.stderr)
         else:
+            if recording is None:
+                sys.exit(stop.exit_status)
             print(f"video: {path}")
     return evaluation.return_mean
 
@@ -87,8 +92,8 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
     return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
 
 
-def load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
-    """The run's agent at its newest readable checkpoint, and how many agent steps it had made."""
+def load_agent(run_dir: Path, run_config: TrainConfig, weights: str = "newest") -> tuple[DQN, int]:
+    """The run's agent at its newest readable checkpoint or at its best evaluation, and its step."""
     seeds = derive_seeds(run_config.seed)
     environment = assembly.build_environment(
         run_config.env, num_envs=1, seed=seeds.environment, training=False
@@ -100,12 +105,23 @@ def load_agent(run_dir: Path, run_config: TrainConfig) -> tuple[DQN, int]:
     finally:
         environment.close()
     try:
+        if weights == "best":
+            tensors, about = checkpoint.load_weights(assembly.best_weights_path(run_dir))
+            agent.network.load_state_dict(tensors)
+            return agent, int(cast(int, about["agent_steps"]))
         saved = checkpoint.load_newest(assembly.checkpoint_directory(run_dir), keys={"agent"})
+        if saved is None:
+            raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
+        agent.load_state_dict(cast(AgentState, saved.state["agent"]))
     except checkpoint.CheckpointError as error:
         raise ConfigError(
-            f"run_dir={run_dir}: holds no checkpoint that can be read ({error})"
+            f"run_dir={run_dir}: weights={weights}: there are none that can be read ({error})"
         ) from error
-    if saved is None:
-        raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
-    agent.load_state_dict(cast(AgentState, saved.state["agent"]))
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"run_dir={run_dir}: its weights are not of the network in {CONFIG_FILE} "
+            f"({' '.join(str(error).split())})"
+        ) from error
     return agent, saved.agent_steps

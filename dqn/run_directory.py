@@ -132,10 +132,15 @@ def begin_to_write(
         _remove_run(run_dir)
     else:
         checkpoint.set_aside_after(assembly.checkpoint_directory(run_dir), saved.path)
-    _write_config(run_dir, config)
+    write_config(run_dir, config)
 
 
-def _write_config(run_dir: Path, config: TrainConfig) -> None:
+def write_config(run_dir: Path, config: TrainConfig) -> None:
+    """Write ``config.yaml`` anew, which also mends a damaged one.
+
+    Raises:
+        ConfigError: the system refuses it.
+    """
     try:
         save_config(config, run_dir / CONFIG_FILE)
     except OSError as error:

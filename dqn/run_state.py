@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import cast
 
 from dqn import assembly, checkpoint
-from dqn.agent import DQN, NonFiniteError
+from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
 from dqn.nonfinite import first_nonfinite, write_dump
 from dqn.progress import Progress
-from dqn.replay import UniformReplay
+from dqn.replay import ReplayState, UniformReplay
 from dqn.run_directory import unusable_directory
 from dqn.seeding import GeneratorState, generator_state, load_generator_state
 from dqn.telemetry import Telemetry
@@ -34,6 +34,8 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
     try:
         if directory.is_dir():
             checkpoint.sweep(directory)
+        elif directory.exists():
+            raise ConfigError(f"run_dir={run_dir}: {directory} must be a directory")
         return checkpoint.load_newest(directory)
     except CheckpointError as error:
         raise ConfigError(
@@ -44,14 +46,34 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
         raise unusable_directory("run_dir", run_dir, error) from error
 
 
-def load_run(
-    saved: Checkpoint,
-    config: TrainConfig,
-    trainer: Trainer,
-    replay: UniformReplay,
-    progress: Progress,
-) -> None:
-    """Bring everything to where the checkpoint stood.
+def is_solved(saved: Checkpoint) -> bool:
+    """Whether an evaluation has reached the mean return that ends training."""
+    return bool(cast(TrainerState, saved.state["trainer"])["is_solved"])
+
+
+def is_finished(saved: Checkpoint, config: TrainConfig) -> bool:
+    """Whether nothing is left to do for a run that stands there."""
+    loop = cast(TrainerState, saved.state["trainer"])
+    is_over = loop["is_solved"] or loop["agent_steps"] >= config.total_agent_steps
+    return bool(is_over and loop["evaluated_agent_steps"] == loop["agent_steps"])
+
+
+def load_replay(saved: Checkpoint, config: TrainConfig, agent: DQN, replay: UniformReplay) -> None:
+    """Fill the replay, and see that the rest of the checkpoint will fit; nothing is written yet.
+
+    Raises:
+        ConfigError: it is not one of this configuration, although it says so.
+    """
+    try:
+        replay.load_state_dict(cast(ReplayState, saved.state["replay"]))
+        saved.load_frames(replay)
+        agent.network.load_state_dict(cast(AgentState, saved.state["agent"])["network"])
+    except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _not_of_this_configuration(saved, config, error) from error
+
+
+def load_run(saved: Checkpoint, config: TrainConfig, trainer: Trainer, progress: Progress) -> None:
+    """Bring everything else to where the checkpoint stood.
 
     Raises:
         ConfigError: it is not one of this configuration, although it says so.
@@ -59,27 +81,28 @@ def load_run(
     state = saved.state
     loop = cast(dict[str, object], state["trainer"])
     parts = {key: state[key] for key in ("agent", "replay", "environment")}
-    games_error: GamesError | None = None
     try:
-        try:
-            trainer.load_state_dict(cast(TrainerState, {**loop, **parts}))
-        except GamesError as error:
-            games_error = error
-        saved.load_frames(replay)
-    except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"run_dir={config.run_dir}: its checkpoint {saved.path.name} is not one of this "
-            f"configuration ({' '.join(str(error).split())}); "
-            "give another run_dir=, or overwrite=true to start anew"
-        ) from error
+        trainer.load_state_dict(cast(TrainerState, {**loop, **parts}))
+    except GamesError as error:
+        progress.note(f"new games begin, so that results will differ: {error}")
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _not_of_this_configuration(saved, config, error) from error
     load_generator_state(cast(GeneratorState, state["generators"]))
-    if games_error is not None:
-        progress.note(f"new games begin, so that results will differ: {games_error}")
     now = _software(config, trainer.agent)
     then = cast(Mapping[str, object], state["software"])
     changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]
     if changed:
         progress.note(f"the last bits of results may differ from now on: {', '.join(changed)}")
+
+
+def _not_of_this_configuration(
+    saved: Checkpoint, config: TrainConfig, error: Exception
+) -> ConfigError:
+    return ConfigError(
+        f"run_dir={config.run_dir}: its checkpoint {saved.path.name} is not one of this "
+        f"configuration ({' '.join(str(error).split())}); "
+        "give another run_dir=, or overwrite=true to start anew"
+    )
 
 
 def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Telemetry) -> bool:

@@ -22,11 +22,15 @@ from dqn.run_directory import (
     lock_run,
     refuse_other_run,
     unusable_directory,
+    write_config,
 )
 from dqn.run_state import (
     explain_nonfinite,
+    is_finished,
     is_saved,
+    is_solved,
     keep_best,
+    load_replay,
     load_run,
     newest_checkpoint,
     save_run,
@@ -71,6 +75,11 @@ def _train_alone(
     saved = None if config.overwrite else newest_checkpoint(run_dir)
     if not config.overwrite:
         refuse_other_run(run_dir, config, saved)
+    if saved is not None and is_finished(saved, config):
+        # Without its games, which would first have to be played to where they stood.
+        write_config(run_dir, config)
+        _say_finished(saved, config, label)
+        return _last_return_mean(run_dir)
     assembly.set_num_threads(config.num_threads)
     assembly.set_float32_precision(config.precision)
     seed_everything(config.seed)
@@ -78,9 +87,12 @@ def _train_alone(
     agent_steps = 0 if saved is None else saved.agent_steps
     environment = assembly.training_environment(config, seeds=seeds)
     try:
+        assembly.check_memory(config, environment, device)
         agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
         replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
-        # Only now, when nothing of the configuration can be refused any more.
+        if saved is not None:
+            load_replay(saved, config, agent, replay)
+        # Only now, when nothing can be refused any more.
         begin_to_write(config, run_dir, lock, saved)
         with (
             StopRequest() as stop,
@@ -112,7 +124,7 @@ def _train_alone(
                 telemetry.write_hyperparameters(_hyperparameters(config))
                 telemetry.write_layout([name for name, _ in agent.network.named_parameters()])
             else:
-                load_run(saved, config, trainer, replay, progress)
+                load_run(saved, config, trainer, progress)
                 saved.state.clear()
             try:
                 _run_to_the_end(trainer, run_dir, config, seeds, progress, stop)
@@ -146,13 +158,7 @@ def _run_to_the_end(
         NonFiniteError: the loss or a parameter became infinite or NaN.
         SystemExit: stopped, with 128 + the signal's number if a checkpoint was saved, else 1.
     """
-    if trainer.is_finished:
-        more = "" if trainer.is_solved else "raise total_agent_steps to go on, or "
-        progress.note(
-            f"already finished at {trainer.agent_steps:,} steps in {run_dir}; "
-            f"{more}overwrite=true to start anew"
-        )
-    elif trainer.run():
+    if trainer.run():
         _record_video(run_dir, config, trainer, progress, seeds, stop)
         progress.note(f"finished {trainer.agent_steps:,} steps; results in {run_dir}")
     elif is_saved(run_dir, trainer):
@@ -165,6 +171,15 @@ def _run_to_the_end(
     else:
         progress.note(f"stopped at {trainer.agent_steps:,} steps, which are not saved")
         sys.exit(1)
+
+
+def _say_finished(saved: Checkpoint, config: TrainConfig, label: str) -> None:
+    more = "" if is_solved(saved) else "raise total_agent_steps to go on, or "
+    print(
+        f"{label}: already finished at {saved.agent_steps:,} steps in {config.run_dir}; "
+        f"{more}overwrite=true to start anew",
+        file=sys.stderr,
+    )
 
 
 def _record_video(

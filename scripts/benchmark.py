@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import optimizer, replay, scaling, training
+from benchmarks import checkpoint, optimizer, replay, scaling, training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (optimizer, training, scaling, replay):
+    for module in (optimizer, training, scaling, replay, checkpoint):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
         command.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")

@@ -1,7 +1,7 @@
 """Tries to lose a run: kills, signals, flipped bits, full disks, and the end compared bit for bit.
 
     python scripts/torture.py                 # 200 faults, about ten minutes of one core
-    python scripts/torture.py --faults 20     # what `make test` does
+    python scripts/torture.py --faults 12 --runs cartpole breakout-sticky   # as `make test` does
     python scripts/torture.py --json FILE     # the table as JSON
 
 Small runs of CartPole, Pong and Breakout (sticky and not) are trained once without a fault. Then
@@ -102,11 +102,17 @@ def main() -> None:
     )
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-") as directory:
-        tallies, num_runs = torture(Path(directory), arguments.faults, arguments.seed)
+        disk = small_disk(Path(directory))
+        try:
+            tallies, num_runs = torture(Path(directory), disk, arguments)
+        finally:
+            if disk is not None:
+                subprocess.run(["umount", disk], check=False)
     report(tallies, num_runs, time.monotonic() - started)
     if arguments.json:
         rows = {kind: vars(tally) for kind, tally in tallies.items()}
@@ -115,12 +121,15 @@ def main() -> None:
         sys.exit(1)
 
 
-def torture(directory: Path, num_faults: int, seed: int) -> tuple[dict[str, Tally], int]:
+def torture(
+    directory: Path, disk: Path | None, arguments: argparse.Namespace
+) -> tuple[dict[str, Tally], int]:
     """Run after run with faults, until there have been enough of them."""
-    generator = random.Random(seed)
+    generator = random.Random(arguments.seed)
+    num_faults: int = arguments.faults
     action_log.SEEDING_PERIOD_AGENT_STEPS = SEEDING_PERIOD_AGENT_STEPS
     undisturbed, seconds = {}, {}
-    for name in RUNS:
+    for name in arguments.runs:
         started = time.monotonic()
         attempt = wait(start(Run(name, directory / "undisturbed" / name)))
         seconds[name] = time.monotonic() - started
@@ -129,13 +138,12 @@ def torture(directory: Path, num_faults: int, seed: int) -> tuple[dict[str, Tall
         undisturbed[name] = content(directory / "undisturbed" / name)
         print(f"{name}: undisturbed in {seconds[name]:.1f} s", flush=True)
     tallies = {kind: Tally() for kind in FAULTS}
-    disk = small_disk(directory)
     num_runs = 0
     # Every kind in turn, so that all are tried about as often.
     kinds = [kind for kind in FAULTS if kind != "disk full" or disk is not None]
     queue: list[str] = []
     while sum(tally.tried for tally in tallies.values()) < num_faults:
-        name = list(RUNS)[num_runs % len(RUNS)]
+        name = arguments.runs[num_runs % len(arguments.runs)]
         num_runs += 1
         run = Run(name, directory / f"run{num_runs}")
         while len(run.faults) < MAX_FAULTS_PER_RUN:
@@ -156,8 +164,6 @@ def torture(directory: Path, num_faults: int, seed: int) -> tuple[dict[str, Tall
                 break
         finish(run, undisturbed[name], tallies)
         shutil.rmtree(run.directory, ignore_errors=True)
-    if disk is not None:
-        subprocess.run(["umount", disk], check=False)
     return tallies, num_runs
 
 

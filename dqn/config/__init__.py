@@ -4,6 +4,7 @@ from dqn.config.errors import ConfigError
 from dqn.config.explanation import explain
 from dqn.config.files import CONFIG_DIR, flatten, load_config, save_config
 from dqn.config.schema import EnvConfig, EvaluateConfig, NetworkConfig, TrainConfig
+from dqn.config.targets import check_arguments
 from dqn.config.validation import (
     load_train_config,
     optimizer_class,
@@ -18,6 +19,7 @@ __all__ = [
     "EvaluateConfig",
     "NetworkConfig",
     "TrainConfig",
+    "check_arguments",
     "explain",
     "flatten",
     "load_config",

@@ -16,6 +16,9 @@ from dqn.config.schema import TrainConfig
 _PACKAGED = Path(__file__).parents[1] / "configs"
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
 
+# A run's own is about 2 kB.
+_MAX_BYTES = 2**20
+
 OmegaConf.register_new_resolver("abspath", os.path.abspath, replace=True)
 
 
@@ -35,22 +38,33 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write the whole of a configuration as YAML; a reader never sees half of it."""
+    """Write the whole of a configuration as YAML; a reader, and a crash, never see half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    OmegaConf.save(OmegaConf.structured(config), temporary)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
 def load_config(path: Path) -> dict[str, object]:
-    """Read back what ``save_config`` wrote, unchecked.
+    """Read back what ``save_config`` wrote, unchecked but for this: it asks for nothing.
+
+    A saved configuration is resolved. One with ``${...}`` in it is not ours, and would have us read
+    the environment of whoever opens it.
 
     Raises:
-        ConfigError: it is no YAML mapping.
+        ConfigError: it is no YAML mapping of plain values.
     """
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path.name} is longer than {_MAX_BYTES} bytes")
         container = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"{path.name} cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(container, dict):
         raise ConfigError(f"{path.name} is no mapping of keys to values")
+    for key, value in flatten(cast(dict[str, object], container)).items():
+        if "${" in str(value):
+            raise ConfigError(f"{path.name}: {key}={value}: must be a value, not an interpolation")
     return cast(dict[str, object], container)

@@ -110,6 +110,7 @@ class EvaluateConfig:
 
     run_dir: str
     out_dir: str
+    weights: str
     num_games: int
     max_num_envs: int
     epsilon: float | None

@@ -65,12 +65,12 @@ RANGES: Mapping[str, Range] = {
     "replay.capacity": AT_LEAST_ONE,
     "evaluation.period_agent_steps": AT_LEAST_ONE,
     "evaluation.num_games": AT_LEAST_ONE,
-    "evaluation.max_num_envs": AT_LEAST_ONE,
+    "evaluation.max_num_envs": Range(1, 4096),
     "evaluation.epsilon": FRACTION,
     "logging.period_agent_steps": AT_LEAST_ONE,
     "checkpoint.period_agent_steps": AT_LEAST_ONE,
     "num_games": AT_LEAST_ONE,
-    "max_num_envs": AT_LEAST_ONE,
+    "max_num_envs": Range(1, 4096),
     "epsilon": FRACTION,
     "seed": Range(0, 2**31 - 1),
     "total_agent_steps": AT_LEAST_ONE,
@@ -92,6 +92,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "network.implementation": ("auto", "native", "torch"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "tf32", "bf16"),
+    "weights": ("newest", "best"),
 }
 
 # Which torsos can see the observations of an env.kind.
@@ -163,11 +164,11 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
     """Types, ranges and choices, key by key."""
     raw: dict[str, object] = {}
     try:
+        # Before anything is resolved that may refer to one of them.
+        _refuse_missing(config)
         raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
         merged = OmegaConf.merge(OmegaConf.structured(schema), _with_integers(raw))
-        missing = OmegaConf.missing_keys(merged)
-        if missing:
-            raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
+        _refuse_missing(merged)
         typed = cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, schema, flatten(raw))) from error
@@ -183,6 +184,12 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
             hint = nearest(str(flat[key]), choices)
             raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
     return typed
+
+
+def _refuse_missing(config: Any) -> None:
+    missing = OmegaConf.missing_keys(config)
+    if missing:
+        raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
 
 
 def optimizer_class(target: str) -> Any:

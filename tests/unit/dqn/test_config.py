@@ -16,6 +16,7 @@ from tiny_runs import CARTPOLE, compose_config, tiny_config
 import rmsprop
 from dqn import assembly, train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
+from dqn.config.targets import check_yaml
 from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
 from dqn.protocols import PROTOCOLS
 from dqn.seeding import derive_seeds
@@ -115,6 +116,34 @@ REFUSED_VALUES = {
     "experiment=cartpole network.hidden_sizes=[8,a]": ["hidden_sizes=[8, 'a']", "a list of whole"],
     "experiment=cartpole network.input_scale=[a]": ["input_scale=['a']", "a list of numbers"],
     "run_dir=''": ["run_dir=", "run_dir=. is this one"],
+    # Absurd sizes.
+    "env.num_envs=5000": ["env.num_envs=5000", "from 1 to 4096"],
+    "env.num_threads=100000": ["env.num_threads=100000", "from 0 to 1024"],
+    "num_threads=0": ["num_threads=0", "from 1 to 1024"],
+    "num_threads=5000": ["num_threads=5000", "from 1 to 1024"],
+    "seed=2147483648": ["seed=2147483648", "from 0 to 2.14748e+09"],
+    "evaluation.max_num_envs=100000": ["evaluation.max_num_envs=100000", "from 1 to 4096"],
+    "evaluation.num_games=0": ["evaluation.num_games=0", "at least 1"],
+    "replay.capacity=-5": ["replay.capacity=-5", "at least 1"],
+    "replay.capacity=1e400": ["replay.capacity=inf", "a whole number"],
+    "agent.batch_size=1e-3": ["agent.batch_size=0.001", "a whole number"],
+    # Wrong types and places.
+    "env.game=null": ["env.game=None", "text"],
+    "env.game=[pong,breakout]": ["env.game", "pong"],
+    "checkpoint.period_agent_steps=0": ["checkpoint.period_agent_steps=0", "at least 1"],
+    "checkpoint.period_agent_steps=never": ["checkpoint.period_agent_steps=never", "a whole"],
+    "checkpoint=false": ["checkpoint"],
+    "logging.histograms=2": ["logging.histograms=2", "true or false"],
+    "logging.period_agent_steps=0.5": ["logging.period_agent_steps=0.5", "a whole number"],
+    "evaluation.stop_at_return_mean=high": ["stop_at_return_mean=high", "a number or null"],
+    "agent.double_q_learning=yess": ["agent.double_q_learning=yess", "true or false"],
+    "agent.learning_rate.begin_factor=-1": ["begin_factor=-1", "at least 0"],
+    "agent.epsilon.decay_agent_steps=-1": ["decay_agent_steps=-1", "at least 0"],
+    "agent.discount=inf": ["agent.discount=inf", "from 0 to 1"],
+    "optimizer.eps=-1e-8": ["optimizer.eps=-1e-08", "at least 0"],
+    "optimizer.momentum=1.5": ["optimizer.momentum=1.5", "from 0 and below 1"],
+    "optimizer.weight_decay=nan": ["optimizer.weight_decay=nan", "at least 0"],
+    "env.kind=doom": ["env.kind=doom", "atari, control"],
 }
 
 # These are refused by Hydra, or only as the run is built.
@@ -139,6 +168,44 @@ REFUSED_COMMANDS = {
         "did you mean 'CartPole-v1'",
     ],
     "experiment=cartpole network.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
+    # What cannot fit is counted before it is allocated.
+    "experiment=cartpole network.hidden_sizes=[10000000,10000000]": [
+        "network.hidden_sizes=[10000000, 10000000]",
+        "GB are available",
+        "a smaller network.hidden_sizes",
+    ],
+    "agent.batch_size=1_000_000_000 agent.warmup_agent_steps=1_000_000_000 "
+    "replay.capacity=1_000_000_000": [
+        "agent.batch_size=1000000000",
+        "GB are available",
+        "a smaller agent.batch_size",
+    ],
+    "env.game=combat": ["env.game='combat'", "did you mean"],
+    "env.game=Breakout": ["env.game='Breakout'", "did you mean 'breakout'"],
+    "experiment=pongg": ["experiment=pongg", "did you mean pong?"],
+    "network=resnet": ["network=resnet", "mlp, nature_cnn, nips_cnn"],
+    "agent.epsilon.end": ["agent.epsilon.end"],
+    "=5": ["=5"],
+    "seed=": ["seed"],
+    "seed=[1,2": ["seed=[1,2"],
+    "env.game=${nowhere}": ["nowhere"],
+    # Directories that are none.
+    "run_dir=/dev/null": ["run_dir=/dev/null", "directory that can be written"],
+    "run_dir=/dev/null/run": ["run_dir=/dev/null/run", "directory that can be written"],
+    "run_dir=/proc/run": ["run_dir=/proc/run", "directory that can be written"],
+    f"run_dir={'x' * 300}": ["run_dir=xxx", "directory that can be written"],
+    "run_dir=/dev/null overwrite=true": ["run_dir=/dev/null", "directory that can be written"],
+    # Code that a command line or a stranger's YAML would have us run.
+    "optimizer._target_=os.system": ["optimizer._target_=os.system", "rmsprop.RMSprop"],
+    "+optimizer={_target_:os.system}": ["optimizer", "os.system"],
+    "+agent._target_=builtins.eval": ["agent._target_=builtins.eval", "must be one of"],
+    "+hydra.callbacks.x._target_=webbrowser.open": ["hydra.callbacks.x._target_=webbrowser.open"],
+    "+hydra.callbacks={x:{_target_:webbrowser.open}}": ["_target_=webbrowser.open"],
+    "hydra.launcher._target_=webbrowser.open": ["hydra.launcher._target_=webbrowser.open"],
+    "hydra.sweeper._target_=torch.load": ["hydra.sweeper._target_=torch.load"],
+    "+hydra.job_logging.handlers.x.class=webbrowser.open": ["class=webbrowser.open", "logging"],
+    "+hydra.job_logging.formatters.x.()=webbrowser.open": ["hydra.job_logging.formatters.x"],
+    "+hydra.job_logging.handlers.x={class:webbrowser.open}": ["class=webbrowser.open", "logging"],
 }
 
 
@@ -184,6 +251,68 @@ def test_bad_command_is_answered_with_one_line_and_leaves_nothing(
         assert part in line, line
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_at_least_eighty_mistakes_are_tried():
+    assert len(REFUSED_VALUES) + len(REFUSED_COMMANDS) >= 80
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "hydra: {callbacks: {x: {_target_: webbrowser.open}}}",
+        "optimizer: {_target_: os.system}",
+        "a: [{b: {_target_: 'os.system'}}]",
+        "a: &x {_target_: os.system}\nb: *x",
+        "_target_: ${oc.env:EVIL}",
+        "hydra: {job_logging: {handlers: {x: {class: os.system}}}}",
+        "hydra: {job_logging: {formatters: {x: {(): os.system}}}}",
+        "hydra: {job_logging: {handlers: {x: {stream: 'ext://os.system'}}}}",
+        "a: !!python/object/apply:os.system ['true']",
+        "a: [",
+    ],
+)
+@pytest.mark.parametrize("option", ["--config-dir", "--config-dir=", "-cd", "--config-path"])
+def test_yaml_of_a_stranger_names_no_code(content, option, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "theirs" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "x.yaml").write_text(f"# @package _global_\n{content}\n")
+    directory = str(tmp_path / "theirs")
+    given = [option + directory] if option.endswith("=") else [option, directory]
+    monkeypatch.setattr("sys.argv", ["dqn-train", *given, "experiment=x"])
+    with pytest.raises(SystemExit) as status:
+        train.main()
+    assert status.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(folder / "x.yaml") in line
+
+
+def test_yaml_of_ones_own_is_taken(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\noptimizer: {_target_: rmsprop.RMSprop, lr: 0.125}\n"
+    )
+    arguments = ["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job"]
+    monkeypatch.setattr("sys.argv", ["dqn-train", *arguments])
+    train.main()
+    assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["lr"] == 0.125
+
+
+def test_own_files_name_only_what_a_stranger_may_name():
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        check_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["seed: ${oc.env:HOME}", "a: ['${oc.env:HOME}']", "!!python/object/apply:os.system ['true']"],
+)
+def test_saved_configuration_that_asks_for_something_is_refused(tmp_path, content):
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        load_config(path)
 
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch):
