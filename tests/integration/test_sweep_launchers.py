@@ -36,7 +36,7 @@ def plugin(name):
 
 
 LAUNCHERS = [
-    pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), id="joblib"),
+    pytest.param(("hydra.launcher.n_jobs=2",), id="joblib"),
     pytest.param(
         ("hydra/launcher=submitit_local",),
         id="submitit",
@@ -44,9 +44,8 @@ LAUNCHERS = [
     ),
     pytest.param(
         (
-            "hydra/launcher=ray",
+            "hydra/launcher=ray_tasks",
             "+hydra.launcher.ray.init.num_cpus=2",
-            "+hydra.launcher.ray.init.include_dashboard=false",
         ),
         id="ray",
         marks=[plugin("ray"), pytest.mark.slow],
@@ -82,9 +81,6 @@ def test_bad_run_stops_no_other_and_a_rerun_does_only_what_is_missing(launcher, 
     for seed in (1, 2):
         config = yaml.safe_load((tmp_path / f"swept/seed={seed}/0.5/config.yaml").read_text())
         assert (config["seed"], config["agent"]["discount"]) == (seed, 0.5)
-    records = [json.loads(path.read_text()) for path in tmp_path.glob("swept/.sweep/0*.json")]
-    if "basic" not in launcher[0]:
-        assert all(record["pid"] != 0 for record in records)
 
 
 def test_a_stopped_sweep_saves_its_runs_and_goes_on(tmp_path):
