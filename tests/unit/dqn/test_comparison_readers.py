@@ -8,7 +8,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from written_runs import LAYER, write_run
 
-from dqn import running, telemetry
+from dqn import run_directory, telemetry
 from dqn.comparison import run_files
 from dqn.comparison.curves import InputError, canonical_game
 from dqn.comparison.published import read_csv, read_dopamine_json, read_tensorboard
@@ -18,7 +18,7 @@ from dqn.comparison.sources import find_runs
 
 def test_files_have_the_names_that_training_gives_them():
     assert run_files.METRICS_FILE == telemetry.METRICS_FILE
-    assert run_files.CONFIG_FILE == running.CONFIG_FILE
+    assert run_files.CONFIG_FILE == run_directory.CONFIG_FILE
 
 
 def test_our_run_is_read_with_its_names_scores_time_and_diagnostics(tmp_path):
