@@ -35,11 +35,11 @@ from dqn.networks import (
     TorsoFactory,
     build_q_network,
 )
+from dqn.plan import TrainingPlan
 from dqn.protocols import AtariProtocol, get_protocol
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
 from dqn.seeding import Seeds
-from dqn.training import TrainingPlan
 from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment

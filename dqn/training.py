@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -11,7 +10,9 @@ import torch
 
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
+from dqn.interval import Interval, IntervalState
 from dqn.memory import peak_resident_bytes
+from dqn.plan import TrainingPlan
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.telemetry import Telemetry
@@ -30,47 +31,6 @@ class Diagnose(Protocol):
     def __call__(self, optimizer: torch.optim.Optimizer) -> dict[str, LayerSummary]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
-    """How long to train and how often to do what; every period is in agent steps.
-
-    Attributes:
-        total_agent_steps: decisions over all environments after which training is finished.
-        warmup_agent_steps: decisions before the first update.
-        agent_steps_per_update: decisions per update of the network (4 in Mnih et al. 2015).
-        batch_size: transitions per update.
-        log_period_agent_steps: between lines of training metrics.
-        evaluation_period_agent_steps: between evaluations; the last is always made.
-        checkpoint_period_agent_steps: between checkpoints; stop and end always save.
-        stop_at_return_mean: training is also finished once an evaluation reaches this mean return.
-    """
-
-    total_agent_steps: int
-    warmup_agent_steps: int
-    agent_steps_per_update: int
-    batch_size: int
-    log_period_agent_steps: int
-    evaluation_period_agent_steps: int
-    checkpoint_period_agent_steps: int
-    stop_at_return_mean: float | None
-
-    def updates_due(self, agent_steps: int) -> int:
-        """Updates that belong to the first ``agent_steps`` decisions.
-
-        >>> plan = TrainingPlan(total_agent_steps=100, warmup_agent_steps=10,
-        ...     agent_steps_per_update=4, batch_size=32, log_period_agent_steps=10,
-        ...     evaluation_period_agent_steps=50, checkpoint_period_agent_steps=50,
-        ...     stop_at_return_mean=None)
-        >>> [plan.updates_due(agent_steps) for agent_steps in (0, 10, 13, 14, 50)]
-        [0, 0, 0, 1, 10]
-        """
-        return max(0, agent_steps - self.warmup_agent_steps) // self.agent_steps_per_update
-
-    def agent_steps_of_update(self, num_updates: int) -> int:
-        """Decisions after which the ``num_updates``-th update is due."""
-        return self.warmup_agent_steps + num_updates * self.agent_steps_per_update
-
-
 class GamesError(RuntimeError):
     """The games in progress of a checkpoint cannot be gone on with."""
 
@@ -87,16 +47,6 @@ class BestEvaluation(NamedTuple):
     return_mean: float
     agent_steps: int
     weights: dict[str, torch.Tensor]
-
-
-class IntervalState(TypedDict):
-    """What a log line in the making has seen so far."""
-
-    agent_steps: int
-    num_updates: int
-    loss_sum: torch.Tensor
-    q_sum: torch.Tensor
-    elapsed_seconds: float
 
 
 class TrainerState(TypedDict):
@@ -188,7 +138,7 @@ class Trainer:
         self._save_again_at_agent_steps = 0
         self._time_step: TimeStep | None = None
         self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
-        self._interval = _Interval(self.agent_steps, self.agent.num_updates, agent.device)
+        self._interval = Interval(self.agent_steps, self.agent.num_updates, agent.device)
 
     @property
     def is_finished(self) -> bool:
@@ -353,7 +303,7 @@ class Trainer:
         metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
         metrics["speed/peak_memory_gigabytes"] = peak_resident_bytes() / 1e9
         self._write(metrics)
-        self._interval = _Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
+        self._interval = Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 
     def _evaluation_is_due(self) -> bool:
         period = self._plan.evaluation_period_agent_steps
@@ -403,64 +353,6 @@ class Trainer:
 
     def _write(self, metrics: dict[str, float]) -> None:
         self._telemetry.write(self.agent_steps, self.agent.num_updates, metrics)
-
-
-class _Interval:
-    """Sums over the updates since the last log line, kept on the device until they are read."""
-
-    def __init__(self, agent_steps: int, num_updates: int, device: torch.device) -> None:
-        self._agent_steps = agent_steps
-        self._num_updates = num_updates
-        self._elapsed_seconds = 0.0
-        self._started = time.perf_counter()
-        self._loss_sum = torch.zeros((), device=device)
-        self._q_sum = torch.zeros((), device=device)
-
-    def add(self, loss: torch.Tensor, q_mean: torch.Tensor) -> None:
-        self._loss_sum += loss
-        self._q_sum += q_mean
-
-    def go_on(self) -> None:
-        """Count time from now on: a run that was stopped did not train meanwhile."""
-        self._started = time.perf_counter() - self._elapsed_seconds
-
-    def is_finite(self) -> bool:
-        """Whether every loss so far was finite; waits for the device."""
-        return bool(self._loss_sum.isfinite())
-
-    def state_dict(self) -> IntervalState:
-        return {
-            "agent_steps": self._agent_steps,
-            "num_updates": self._num_updates,
-            "loss_sum": self._loss_sum.cpu().clone(),
-            "q_sum": self._q_sum.cpu().clone(),
-            "elapsed_seconds": time.perf_counter() - self._started,
-        }
-
-    def load_state_dict(self, state: IntervalState) -> None:
-        self._agent_steps = state["agent_steps"]
-        self._num_updates = state["num_updates"]
-        self._loss_sum = state["loss_sum"].to(self._loss_sum.device)
-        self._q_sum = state["q_sum"].to(self._q_sum.device)
-        self._elapsed_seconds = state["elapsed_seconds"]
-
-    def exclude_seconds(self, seconds: float) -> None:
-        """Take time spent on something else, an evaluation, out of the speed."""
-        self._started += seconds
-
-    def metrics(self, agent_steps: int, num_updates: int) -> dict[str, float]:
-        seconds = max(time.perf_counter() - self._started, 1e-9)
-        updates = num_updates - self._num_updates
-        speed = {
-            "speed/agent_steps_per_second": (agent_steps - self._agent_steps) / seconds,
-            "speed/updates_per_second": updates / seconds,
-        }
-        if updates == 0:
-            return speed
-        return speed | {
-            "train/loss": float(self._loss_sum) / updates,
-            "train/q_mean": float(self._q_sum) / updates,
-        }
 
 
 def newest_frame(observation_t: ObservationArray, stack_size: int) -> ObservationArray:

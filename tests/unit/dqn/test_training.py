@@ -10,7 +10,8 @@ from torch import nn
 
 from dqn.agent import LearnOutput, NonFiniteError
 from dqn.evaluation import Evaluation
-from dqn.training import GamesError, Trainer, TrainingPlan
+from dqn.plan import TrainingPlan
+from dqn.training import GamesError, Trainer
 
 PLAN = TrainingPlan(
     total_agent_steps=20,
