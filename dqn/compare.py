@@ -47,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _check_directory(options.out, overwrite=options.overwrite)
         comparison = _compute(options)
+    except InputError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"RUNS={error.filename}: cannot be read ({error.strerror})")
+    try:
         _write(comparison, options.out, command=shlex.join([parser.prog, *given]))
     except InputError as error:
         parser.error(str(error))

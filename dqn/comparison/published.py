@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_csv(path: Path) -> list[Run]:
                 return _read_dopamine_rows(path, reader)
             if {"frame", "eval_episode_return"} <= columns:
                 return _read_dqn_zoo_rows(path, reader)
-    except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, TypeError, csv.Error, zlib.error) as error:
         raise InputError(f"RUNS={path}: cannot be read as CSV ({error})") from error
     raise InputError(
         f"RUNS={path}: its columns must include game, agent, million_frames, run1, ... (Dopamine) "

@@ -92,7 +92,8 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
 
 def _read_lines(path: Path) -> Iterator[dict[str, float]]:
     """Objects of a JSON Lines file; a last line that a crash has cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # What is no text is no JSON either, and is refused as that.
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, start=1):
         try:
             line = json.loads(text)

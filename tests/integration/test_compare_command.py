@@ -293,6 +293,25 @@ def test_bad_input_is_one_line_and_status_2_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_without_matplotlib_it_says_what_to_install_and_writes_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"), [(100, 0.0), (300, 1.0)])
+    for name in [name for name in sys.modules if name.startswith("dqn.comparison.")]:
+        if name.rsplit(".", 1)[-1] in ("drawing", "figures", "cost_figures", "report"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--bootstrap", "100"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "matplotlib is missing" in error
+    assert "pip install 'rmsprop-dqn[compare]'" in error
+    assert error.count("\n") == 1
+    assert not Path("comparison").exists()
+
+
 def test_warnings_reach_terminal_and_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_run(Path("runs/pong/adam/seed=1"), [(100, 0.0), (300, 1.0)], total_agent_steps=900)

@@ -190,6 +190,7 @@ def test_our_runs_are_not_read_twice_through_their_event_files(tmp_path):
         ("a.json", "not json", "must be a list of Iteration, Value and Agent"),
         ("a.csv", "x,y\n1,2\n", "its columns must include game, agent"),
         ("a.csv", "frame,eval_episode_return\n1,high\n", "cannot be read as CSV"),
+        ("a.csv", "game,agent,million_frames,run1\npong,dqn\n", "cannot be read as CSV"),
         ("a.csv.gz", "no gzip", "cannot be read as CSV"),
     ],
 )
@@ -200,6 +201,17 @@ def test_files_of_other_formats_are_refused_by_name(tmp_path, name, content, mes
         find_runs([str(path)])
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_half_a_gzip_and_binary_metrics_are_refused_by_name(tmp_path):
+    whole = gzip.compress(b"game,agent,million_frames,run1\npong,dqn,1,5\n" * 50)
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut.csv.gz: cannot be read as CSV"):
+        find_runs([str(tmp_path / "cut.csv.gz")])
+    directory = write_run(tmp_path / "run", [(10, 1.0), (20, 2.0)])
+    (directory / "metrics.jsonl").write_bytes(b"\xff\xfe\x00\n{}\n")
+    with pytest.raises(InputError, match=r"metrics.jsonl: line 1 must be a JSON object"):
+        read_run(directory)
 
 
 def test_places_without_runs_are_refused(tmp_path):
