@@ -13,7 +13,7 @@ from dqn.sweep import finish_sweep
 from dqn.sweeping import RunFailed
 
 BAD_INPUT_STATUS = 2
-PATH_KEYS = ("run_dir", "out_dir")
+PATH_KEYS = ("run_dir", "out_dir", "weights")
 INTERRUPTED_STATUS = 130
 
 

@@ -1,4 +1,4 @@
-"""Evaluating a run after the fact: its configuration, its newest checkpoint, other games."""
+"""Evaluating a run after the fact: its configuration, weights of its network, other games."""
 
 import dataclasses
 import json
@@ -8,6 +8,7 @@ from typing import cast
 
 from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
+from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
 from dqn.run_directory import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
@@ -22,7 +23,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         Mean return.
 
     Raises:
-        ConfigError: no run, or no readable checkpoint, at ``config.run_dir``; or
+        ConfigError: no run, or no readable weights, at ``config.run_dir``; an unknown protocol; or
             ``config.out_dir`` cannot be written.
         SystemExit: stopped by a signal.
     """
@@ -30,8 +31,9 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
+    assembly.check_environment(run_config.env)
     assembly.set_num_threads(config.num_threads)
-    agent, agent_steps = load_agent(run_dir, run_config, config.weights)
+    agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,12 +52,14 @@ def reevaluate(config: EvaluateConfig) -> float:
     line = {
         "step": agent_steps,
         "run_dir": str(run_dir),
+        "weights": config.weights,
         "game": run_config.env.game,
         "protocol": run_config.env.protocol,
         "seed": config.seed,
         "epsilon": assembly.evaluation_epsilon(run_config),
         "return_mean": evaluation.return_mean,
         "return_std": evaluation.return_std,
+        **_human_normalised(run_config, evaluation.return_mean, table=config.human_scores),
         "returns": evaluation.returns,
         "lengths": evaluation.lengths,
     }
@@ -65,6 +69,8 @@ def reevaluate(config: EvaluateConfig) -> float:
         f"{run_dir} at step {agent_steps:,}: return {evaluation.return_mean:.1f} "
         f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
     )
+    if "human_normalised" in line:
+        print(f"human-normalised: {line['human_normalised']:.3f} (table {line['human_scores']})")
     if config.video:
         path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
         try:
@@ -89,11 +95,40 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
         max_num_envs=config.max_num_envs,
         epsilon=run_config.evaluation.epsilon if config.epsilon is None else config.epsilon,
     )
-    return dataclasses.replace(run_config, evaluation=evaluation, device=config.device)
+    env = run_config.env
+    if config.protocol is not None:
+        if env.kind == "control":
+            raise ConfigError(f"protocol={config.protocol}: {env.game} has none, it must be null")
+        env = dataclasses.replace(env, protocol=config.protocol)
+    return dataclasses.replace(run_config, env=env, evaluation=evaluation, device=config.device)
 
 
-def load_agent(run_dir: Path, run_config: TrainConfig, weights: str = "newest") -> tuple[DQN, int]:
-    """The run's agent at its newest readable checkpoint or at its best evaluation, and its step."""
+def _human_normalised(
+    run_config: TrainConfig, return_mean: float, *, table: str
+) -> dict[str, object]:
+    """The human-normalised score and its table's name; empty for a game that is not in it."""
+    name = cast(ScoreTableName, table)
+    game = run_config.env.game
+    if run_config.env.kind != "atari" or game not in SCORE_TABLES[name]:
+        return {}
+    score = human_normalised_score(game, return_mean, table=name)
+    return {"human_normalised": score, "human_scores": table}
+
+
+def load_agent(
+    run_dir: Path, run_config: TrainConfig, *, weights: str = "newest"
+) -> tuple[DQN, int]:
+    """The run's agent, and how many agent steps its weights had been trained for.
+
+    Args:
+        run_dir: of the run.
+        run_config: its configuration.
+        weights: ``"newest"`` for its newest readable checkpoint, ``"best"`` for the weights of its
+            best evaluation, or the path of a safetensors file.
+
+    Raises:
+        ConfigError: they cannot be read, or are of another network.
+    """
     seeds = derive_seeds(run_config.seed)
     environment = assembly.build_environment(
         run_config.env, num_envs=1, seed=seeds.environment, training=False
@@ -104,11 +139,10 @@ def load_agent(run_dir: Path, run_config: TrainConfig, weights: str = "newest") 
         )
     finally:
         environment.close()
+    if weights != "newest":
+        path = assembly.best_weights_path(run_dir) if weights == "best" else Path(weights)
+        return agent, _load_weights(agent, path, weights)
     try:
-        if weights == "best":
-            tensors, about = checkpoint.load_weights(assembly.best_weights_path(run_dir))
-            agent.network.load_state_dict(tensors)
-            return agent, int(cast(int, about["agent_steps"]))
         saved = checkpoint.load_newest(assembly.checkpoint_directory(run_dir), keys={"agent"})
         if saved is None:
             raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
@@ -125,3 +159,18 @@ def load_agent(run_dir: Path, run_config: TrainConfig, weights: str = "newest") 
             f"({' '.join(str(error).split())})"
         ) from error
     return agent, saved.agent_steps
+
+
+def _load_weights(agent: DQN, path: Path, weights: str) -> int:
+    """Put the weights of a file into the agent; the agent steps that the file tells of, else 0."""
+    try:
+        tensors, about = checkpoint.load_weights(path)
+        agent.network.load_state_dict(tensors)
+    except (checkpoint.CheckpointError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"weights={weights}: must be newest, best or a .safetensors file of this network "
+            f"({reason})"
+        ) from error
+    agent_steps = about.get("agent_steps", 0)
+    return agent_steps if isinstance(agent_steps, int) else 0

@@ -109,12 +109,14 @@ class EvaluateConfig:
     """The whole of ``dqn-evaluate``'s configuration, as ``configs/evaluate.yaml`` states it."""
 
     run_dir: str
-    out_dir: str
     weights: str
+    out_dir: str
+    protocol: str | None
     num_games: int
     max_num_envs: int
     epsilon: float | None
     seed: int
+    human_scores: str
     device: str
     num_threads: int
     video: bool

@@ -90,6 +90,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "agent.loss_reduction": ("sum", "mean"),
     "network.torso": ("nature_cnn", "nips_cnn", "minatar_cnn", "mlp"),
     "network.implementation": ("auto", "native", "torch"),
+    "human_scores": ("no_op_57", "nature_49"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "tf32", "bf16"),
     "weights": ("newest", "best"),

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from tiny_runs import CARTPOLE, read_lines
+from tiny_runs import CARTPOLE, PONG, read_lines
 
 from dqn import evaluate, train
 
@@ -67,6 +67,7 @@ def test_other_games_are_played_than_training_was_evaluated_on(run_dir, tmp_path
         (("run_dir=nowhere", "num_game=3"), "num_games"),
         (("run_dir=nowhere", "epsilon=2"), "epsilon=2"),
         (("run_dir=nowhere", "device=tpu"), "device=tpu"),
+        (("run_dir=nowhere", "human_scores=mine"), "no_op_57, nature_49"),
         (("run_dir=file",), "run_dir=file"),
     ],
 )
@@ -79,6 +80,53 @@ def test_bad_input_is_one_line_and_status_2(arguments, named, tmp_path, monkeypa
     assert error.count("\n") == 1
     assert named in error
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is made"
+
+
+def test_weights_of_a_file_play_as_the_run_that_wrote_it(run_dir, tmp_path, monkeypatch, capsys):
+    arguments = (f"run_dir={run_dir}", "num_games=4", "epsilon=0.3", "video=false")
+    best = tmp_path / run_dir / "checkpoints" / "best.safetensors"
+    copy = tmp_path / "given=away.safetensors"
+    copy.write_bytes(best.read_bytes())
+    for weights in ("best", copy.name, "newest"):
+        assert command(evaluate, *arguments, f"weights={weights}", monkeypatch=monkeypatch) == 0
+    lines = read_lines(tmp_path / run_dir / "evaluate/evaluations.jsonl")
+    assert [line["weights"] for line in lines] == ["best", copy.name, "newest"]
+    assert lines[0]["returns"] == lines[1]["returns"]
+    evaluations = read_lines(tmp_path / run_dir / "evaluations.jsonl")
+    of_the_best = max(evaluations, key=lambda line: line["return_mean"])
+    assert lines[0]["step"] == of_the_best["step"]
+    assert "human_normalised" not in lines[0], "nobody has measured humans on CartPole"
+
+    copy.write_bytes(best.read_bytes()[:-1])
+    capsys.readouterr()
+    for weights in (copy.name, "missing.safetensors"):
+        assert command(evaluate, *arguments, f"weights={weights}", monkeypatch=monkeypatch) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"weights={weights}: must be newest, best or a .safetensors file" in error
+    assert command(evaluate, *arguments, "protocol=machado", monkeypatch=monkeypatch) == 2
+    assert "protocol=machado: cartpole has none" in capsys.readouterr().err
+
+
+def test_another_protocol_and_human_table_can_be_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # Freeway's games last 2,048 steps and random play never crosses the road: a known score.
+    atari = ("env.game=freeway", "total_agent_steps=210", "evaluation.max_num_envs=1")
+    assert command(train, *PONG, *atari, "run_dir=run", monkeypatch=monkeypatch) == 0
+    arguments = ("run_dir=run", "num_games=1", "epsilon=1.0", "video=false", "protocol=machado")
+    for table in ("no_op_57", "nature_49"):
+        arguments_here = (*arguments, f"human_scores={table}")
+        assert command(evaluate, *arguments_here, monkeypatch=monkeypatch) == 0
+    lines = read_lines(tmp_path / "run" / "evaluate" / "evaluations.jsonl")
+    assert [line["protocol"] for line in lines] == ["machado", "machado"]
+    assert [line["human_scores"] for line in lines] == ["no_op_57", "nature_49"]
+    # Both tables: random 0.0, human 29.6.
+    for line in lines:
+        assert line["human_normalised"] == pytest.approx(line["return_mean"] / 29.6)
+    assert "table nature_49" in capsys.readouterr().out
+    unknown = (*arguments[:-1], "protocol=natur")
+    assert command(evaluate, *unknown, monkeypatch=monkeypatch) == 2
+    assert "did you mean 'nature'" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_no_game_is_played(run_dir, tmp_path, monkeypatch, capsys):
