@@ -84,8 +84,8 @@ class Telemetry:
                     file=sys.stderr,
                 )
         # A TensorBoard that is open now has read what has just been cut off.
-        self._purge_step = None if position is None else position["agent_steps"] + 1
-        self._tensorboard = SummaryWriter(str(run_dir), purge_step=self._purge_step)
+        purge_step = None if position is None else position["agent_steps"] + 1
+        self._tensorboard = SummaryWriter(str(run_dir), purge_step=purge_step)
 
     def __enter__(self) -> Self:
         return self
@@ -219,7 +219,7 @@ class Telemetry:
     def _reopen_tensorboard(self) -> None:
         with contextlib.suppress(OSError):
             self._tensorboard.close()
-        self._tensorboard = SummaryWriter(str(self._run_dir), purge_step=self._purge_step)
+        self._tensorboard = SummaryWriter(str(self._run_dir))
 
     def _position(self, agent_steps: int, num_updates: int) -> dict[str, object]:
         return {

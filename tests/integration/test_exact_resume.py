@@ -21,6 +21,7 @@ SHORT_PONG = (
     *PONG,
     "total_agent_steps=420",
     "evaluation.period_agent_steps=1000",
+    "evaluation.epsilon=0.5",  # an untrained network never serves, and its games last for ever
     "checkpoint.period_agent_steps=60",
 )
 

@@ -99,6 +99,14 @@ def test_arguments_reach_the_training_command() -> None:
 
 
 @make
+def test_tensorboard_is_seen_from_this_machine_alone() -> None:
+    """It asks nobody who they are."""
+    command = run_make("--dry-run", "tensorboard").stdout.splitlines()[-1]
+    assert "--host localhost" in command
+    assert "--bind_all" not in command
+
+
+@make
 def test_an_old_python_is_refused_in_one_line_before_anything_is_made(tmp_path: Path) -> None:
     old_python = tmp_path / "python-old"
     old_python.write_text(

@@ -120,3 +120,25 @@ def test_environment_that_was_not_made_for_pictures_is_refused(tmp_path):
         record_episode(environment, random_policy(9), tmp_path / "a.gif", max_agent_steps=1)
     environment.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_film_is_given_up_when_told_to_stop_and_leaves_no_file(tmp_path):
+    environment = ControlEnvironment("CartPole-v1", num_envs=1, seed=0)
+    environment.render = lambda: np.zeros((8, 8, 3), dtype=np.uint8)
+    polled = []
+
+    def stop_at_the_third():
+        polled.append(True)
+        return len(polled) == 3
+
+    recording = record_episode(
+        environment,
+        lambda observation: np.zeros(1, dtype=np.int64),
+        tmp_path / "film.gif",
+        max_agent_steps=100,
+        should_stop=stop_at_the_third,
+    )
+    environment.close()
+    assert recording is None
+    assert len(polled) == 3
+    assert list(tmp_path.iterdir()) == []
