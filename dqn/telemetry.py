@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
 HyperparameterValue = bool | int | float | str
 _EVENT_FILES = "events.out.tfevents.*"
+# For the next second; longer only where the clock was set back.
+_MAX_WAIT_SECONDS = 1.1
 
 
 class TelemetryPosition(TypedDict):
@@ -85,7 +88,7 @@ class Telemetry:
                 )
         # A TensorBoard that is open now has read what has just been cut off.
         purge_step = None if position is None else position["agent_steps"] + 1
-        self._tensorboard = SummaryWriter(str(run_dir), purge_step=purge_step)
+        self._tensorboard = _open_tensorboard(run_dir, purge_step)
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +106,9 @@ class Telemetry:
         line = self._position(agent_steps, num_updates) | dict(metrics)
         try:
             self._metrics_file.write(json.dumps(line))
+        except OSError as error:
+            self._report(error)
+        try:
             for tag, value in metrics.items():
                 self._tensorboard.add_scalar(tag, value, agent_steps)
         except OSError as error:
@@ -192,7 +198,7 @@ class Telemetry:
                 # TensorBoard's writer refuses everything after its first failure.
                 self._reopen_tensorboard()
             self._tensorboard.flush()
-            for path in self._run_dir.glob(_EVENT_FILES):
+            for path in _events(self._run_dir):
                 _sync(path)
             self._has_failed = False
         except OSError as error:
@@ -204,7 +210,7 @@ class Telemetry:
             "agent_steps": agent_steps,
             "metrics": self._metrics_file.position(),
             "evaluations": self._evaluations_file.position(),
-            "events": {path.name: path.stat().st_size for path in self._run_dir.glob(_EVENT_FILES)},
+            "events": {path.name: path.stat().st_size for path in _events(self._run_dir)},
         }
 
     def close(self) -> None:
@@ -219,7 +225,7 @@ class Telemetry:
     def _reopen_tensorboard(self) -> None:
         with contextlib.suppress(OSError):
             self._tensorboard.close()
-        self._tensorboard = SummaryWriter(str(self._run_dir))
+        self._tensorboard = _open_tensorboard(self._run_dir, None)
 
     def _position(self, agent_steps: int, num_updates: int) -> dict[str, object]:
         return {
@@ -237,9 +243,28 @@ class Telemetry:
             )
 
 
+def _open_tensorboard(run_dir: Path, purge_step: int | None) -> SummaryWriter:
+    """A new event file, which TensorBoard reads after the others.
+
+    It reads them in the order of their names, which begin with the second: of two that were begun
+    in the same one, it might read the later first.
+    """
+    deadline = time.monotonic() + _MAX_WAIT_SECONDS
+    while (
+        any(path.name.split(".")[3] >= f"{int(time.time()):010d}" for path in _events(run_dir))
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    return SummaryWriter(str(run_dir), purge_step=purge_step)
+
+
+def _events(run_dir: Path) -> list[Path]:
+    return list(run_dir.glob(_EVENT_FILES))
+
+
 def _cut_event_files(run_dir: Path, sizes: Mapping[str, int]) -> None:
     """Cut TensorBoard's files to what they were, and remove those that were not there."""
-    for path in run_dir.glob(_EVENT_FILES):
+    for path in _events(run_dir):
         if path.name not in sizes:
             path.unlink()
         elif path.stat().st_size > sizes[path.name]:

@@ -39,8 +39,8 @@ from dqn import run_state, train  # noqa: E402, F401 (imported before the proces
 from dqn.environments import action_log  # noqa: E402
 
 _CARTPOLE = (*CARTPOLE, "total_agent_steps=600", "checkpoint.period_agent_steps=40")
-# A game of Breakout half at random is some 200 decisions. One of Pong is a thousand; Breakout played
-# by an untrained network, which never serves, is only ended by the clock.
+# A game of Breakout half at random is some 200 decisions. One of Pong is a thousand, and Breakout
+# played by an untrained network, which never serves, is only ended by the clock.
 _ATARI = (
     *PONG,
     "env.game=breakout",

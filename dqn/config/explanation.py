@@ -5,7 +5,7 @@ from typing import cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +27,8 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
     is_hydras = "Config group override must be" in str(error)
     if not isinstance(error, HydraException | OmegaConfBaseException) and not is_hydras:
         return None
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: must be key=value in Hydra's grammar ({_first_line(error)})"
     known_groups = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir())
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -47,6 +49,10 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
         key = match.group(1)
         return f"{key}: unknown key{_known_keys(key, arguments, config_name)}"
     return " ".join(str(error).split())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _known_keys(key: str, arguments: list[str], config_name: str) -> str:

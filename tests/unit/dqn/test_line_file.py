@@ -31,7 +31,7 @@ def test_file_goes_on_from_any_position(tmp_path_factory, lines, num_kept, junk)
     for line in lines[num_kept:]:
         resumed.write(line)
     resumed.close()
-    assert path.read_text(encoding="utf-8") == "".join(line + "\n" for line in lines)
+    assert path.read_bytes().decode() == "".join(line + "\n" for line in lines)
 
 
 def test_without_a_position_the_file_begins_anew(tmp_path):
