@@ -188,7 +188,9 @@ def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
 
 
 def _refuse_missing(config: Any) -> None:
-    missing = OmegaConf.missing_keys(config)
+    # Not OmegaConf.missing_keys: it resolves what refers to a missing key, and fails of that.
+    values = cast(dict[str, object], OmegaConf.to_container(config, resolve=False))
+    missing = [key for key, value in flatten(values).items() if value == "???"]
     if missing:
         raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
 
