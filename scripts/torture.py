@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run later")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -142,7 +143,10 @@ def torture(
     # Every kind in turn, so that all are tried about as often.
     kinds = [kind for kind in FAULTS if kind != "disk full" or disk is not None]
     queue: list[str] = []
-    while sum(tally.tried for tally in tallies.values()) < num_faults:
+    deadline = time.monotonic() + 60 * arguments.minutes
+    while (
+        sum(tally.tried for tally in tallies.values()) < num_faults and time.monotonic() < deadline
+    ):
         name = arguments.runs[num_runs % len(arguments.runs)]
         num_runs += 1
         run = Run(name, directory / f"run{num_runs}")
@@ -178,11 +182,8 @@ def finish(run: Run, undisturbed: dict, tallies: dict[str, Tally]) -> None:
         for kind, count in counts.items():
             tallies[kind].lost += count
         return
-    found = [
-        where
-        for where in differences(undisturbed, content(run.directory))
-        if where.lstrip(".").partition(".")[0].partition("[")[0] not in run.spared
-    ]
+    compared = {key: value for key, value in undisturbed.items() if key not in run.spared}
+    found = differences(compared, content(run.directory, run.spared))
     if found:
         print(f"DIFFERS {run.name} after {run.faults}: {found[:10]}", flush=True)
     for kind, count in counts.items():

@@ -50,8 +50,11 @@ def differences(one, other, where=""):
     return [] if one == other or (one != one and other != other) else [where]
 
 
-def content(run_dir: Path):
-    """All of a run that must repeat: its newest checkpoint, its lines, TensorBoard's scalars."""
+def content(run_dir: Path, spared=frozenset()):
+    """All of a run that must repeat: its newest checkpoint, its lines, TensorBoard's scalars.
+
+    ``spared`` names what is not even read: a log that was damaged on purpose.
+    """
     newest = checkpoint.load(checkpoint.available(run_dir / "checkpoints")[-1])
     state = newest.state
     notes = FrameNotes(state["replay"])
@@ -60,14 +63,17 @@ def content(run_dir: Path):
         del state[part]  # sizes of files with clock times in them; names of directories
     del state["trainer"]["interval"]["elapsed_seconds"]
     weights, about = checkpoint.load_weights(run_dir / "checkpoints" / "best.safetensors")
+    logs = {
+        "metrics": lambda: repeatable(read_lines(run_dir / "metrics.jsonl")),
+        "evaluations": lambda: read_lines(run_dir / "evaluations.jsonl"),
+        "tensorboard": lambda: scalars(run_dir),
+    }
     return {
         "agent_steps": newest.agent_steps,
         "checkpoint": state,
         "frames": notes.frames,
         "best": {"weights": weights, "about": about},
-        "metrics": repeatable(read_lines(run_dir / "metrics.jsonl")),
-        "evaluations": read_lines(run_dir / "evaluations.jsonl"),
-        "tensorboard": scalars(run_dir),
+        **{name: read() for name, read in logs.items() if name not in spared},
     }
 
 
