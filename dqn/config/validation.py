@@ -93,7 +93,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "human_scores": ("no_op_57", "nature_49"),
     "device": ("auto", "cpu", "cuda"),
     "precision": ("fp32", "tf32", "bf16"),
-    "weights": ("newest", "best"),
 }
 
 # Which torsos can see the observations of an env.kind.

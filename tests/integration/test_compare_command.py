@@ -53,7 +53,7 @@ def command(*arguments, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
 
 

@@ -190,7 +190,7 @@ def test_our_runs_are_not_read_twice_through_their_event_files(tmp_path):
         ("a.json", "not json", "must be a list of Iteration, Value and Agent"),
         ("a.csv", "x,y\n1,2\n", "its columns must include game, agent"),
         ("a.csv", "frame,eval_episode_return\n1,high\n", "cannot be read as CSV"),
-        ("a.csv", "game,agent,million_frames,run1\npong,dqn\n", "cannot be read as CSV"),
+        ("a.csv", "game,agent,million_frames,run1\npong,dqn\n", "holds no run"),
         ("a.csv.gz", "no gzip", "cannot be read as CSV"),
     ],
 )
