@@ -18,7 +18,7 @@ from dqn.replay import ReplayState, UniformReplay
 from dqn.run_directory import unusable_directory
 from dqn.seeding import GeneratorState, generator_state, load_generator_state
 from dqn.telemetry import Telemetry
-from dqn.training import GamesError, Trainer, TrainerState
+from dqn.training import BestEvaluation, GamesError, Trainer, TrainerState
 
 
 def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
@@ -44,6 +44,12 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
         ) from error
     except OSError as error:
         raise unusable_directory("run_dir", run_dir, error) from error
+
+
+def best_of(saved: Checkpoint) -> BestEvaluation | None:
+    """The best evaluation that the checkpoint knows of."""
+    best = cast(TrainerState, saved.state["trainer"])["best"]
+    return None if best is None else BestEvaluation(*best)
 
 
 def is_solved(saved: Checkpoint) -> bool:
@@ -112,7 +118,7 @@ def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Te
             raise NonFiniteError(f"parameter {name} is infinite or NaN", None)
     # Flushed first, so that what the checkpoint remembers is on disk in the logs too.
     telemetry.flush()
-    keep_best(run_dir, trainer)
+    keep_best(run_dir, trainer.best)
     loop = cast(dict[str, object], trainer.state_dict())
     replay = cast(dict[str, object], loop.pop("replay"))
     try:
@@ -146,23 +152,23 @@ def is_saved(run_dir: Path, trainer: Trainer) -> bool:
     return checkpoint.path_at(directory, trainer.agent_steps) in checkpoint.available(directory)
 
 
-def keep_best(run_dir: Path, trainer: Trainer) -> None:
-    """Let the file of the best evaluation's weights be what the trainer knows, if it is not yet.
+def keep_best(run_dir: Path, best: BestEvaluation | None) -> None:
+    """Let the file of the best evaluation's weights be what the run knows, if it is not yet.
 
     A file that was damaged, or could not be written when its time was, is so mended with the next
     checkpoint: each holds these weights too.
     """
-    if trainer.best is None:
+    if best is None:
         return
     path = assembly.best_weights_path(run_dir)
-    about = {"return_mean": trainer.best.return_mean, "agent_steps": trainer.best.agent_steps}
+    about = {"return_mean": best.return_mean, "agent_steps": best.agent_steps}
     try:
         if checkpoint.load_weights(path)[1] == about:
             return
     except CheckpointError:
         pass  # missing or damaged
     try:
-        checkpoint.save_weights(path, trainer.best.weights, about)
+        checkpoint.save_weights(path, best.weights, about)
     except OSError as error:
         print(f"warning: the best weights were not written: {error}", file=sys.stderr)
 

@@ -25,6 +25,7 @@ from dqn.run_directory import (
     write_config,
 )
 from dqn.run_state import (
+    best_of,
     explain_nonfinite,
     is_finished,
     is_saved,
@@ -78,6 +79,7 @@ def _train_alone(
     if saved is not None and is_finished(saved, config):
         # Without its games, which would first have to be played to where they stood.
         write_config(run_dir, config)
+        keep_best(run_dir, best_of(saved))
         _say_finished(saved, config, label)
         return _last_return_mean(run_dir)
     assembly.set_num_threads(config.num_threads)
@@ -115,7 +117,7 @@ def _train_alone(
                 telemetry=telemetry,
                 progress=progress,
                 save=lambda trainer: save_run(config, run_dir, trainer, telemetry),
-                keep_best=lambda trainer: keep_best(run_dir, trainer),
+                keep_best=lambda trainer: keep_best(run_dir, trainer.best),
                 should_stop=stop.is_set,
                 log_histograms=config.logging.histograms,
                 concurrent=config.concurrent,
