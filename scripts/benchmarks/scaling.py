@@ -1,8 +1,9 @@
 """Training speed against number of environments, batch size and threads, as a table and a picture.
 
 One axis is changed at a time, from ``dqn-train``'s default settings with ``precision=bf16``. Batch
-sizes keep the replay ratio: twice the batch, half the updates. Threads are those of ``num_threads``,
-PyTorch's too; all other rows have its default 0, which gives the second thread to the torso alone.
+sizes keep the replay ratio: twice the batch, half the updates. Threads are those of
+``num_threads``, PyTorch's too; all other rows have its default 0, which gives the second thread to
+the torso alone.
 """
 
 from __future__ import annotations
