@@ -36,6 +36,7 @@ PONG = (
     "agent.target_update_period_agent_steps=20",
     "replay.capacity=400",
     "evaluation.num_games=1",
+    "evaluation.epsilon=null",
     "evaluation.video=false",
     "logging.period_agent_steps=50",
 )

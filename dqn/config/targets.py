@@ -16,6 +16,8 @@ from dqn.config.errors import ConfigError
 from dqn.config.validation import OPTIMIZER_TARGETS
 
 TARGET_KEY = "_target_"
+# What train.yaml itself names: takes no arguments and only watches.
+_OWN_CALLBACK = "dqn.sweep.SweepCallback"
 # Hydra's own plugins, and handlers and formatters of Python's logging.
 _PLUGIN_PREFIXES = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _LOGGING_PREFIX = "logging."
@@ -98,7 +100,7 @@ def _check_name(key: str, value: object, *, where: str) -> None:
         if text.startswith(_LOGGING_PREFIX) or text in ("ext://sys.stdout", "ext://sys.stderr"):
             return
         raise ConfigError(f"{where}{key}={text}: must be of Python's logging")
-    if text in OPTIMIZER_TARGETS or text.startswith(_PLUGIN_PREFIXES):
+    if text in (*OPTIMIZER_TARGETS, _OWN_CALLBACK) or text.startswith(_PLUGIN_PREFIXES):
         return
     # The optimizer's own key is answered by the configuration's check, with the nearest name.
     if not where and key == f"optimizer.{TARGET_KEY}":

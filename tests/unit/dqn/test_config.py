@@ -143,7 +143,7 @@ REFUSED_VALUES = {
     "optimizer.eps=-1e-8": ["optimizer.eps=-1e-08", "at least 0"],
     "optimizer.momentum=1.5": ["optimizer.momentum=1.5", "from 0 and below 1"],
     "optimizer.weight_decay=nan": ["optimizer.weight_decay=nan", "at least 0"],
-    "env.kind=doom": ["env.kind=doom", "atari, control"],
+    "env.kind=doom": ["env.kind=doom", "atari, minatar, control"],
 }
 
 # These are refused by Hydra, or only as the run is built.
