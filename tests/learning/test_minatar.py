@@ -38,6 +38,7 @@ def test_random_play_scores_half_a_point() -> None:
     assert 0.2 < evaluation.return_mean < RANDOM_RETURN_BOUND
 
 
+@pytest.mark.learning
 def test_breakout_is_learned_well_beyond_random_play(tmp_path: Path) -> None:
     config = validate(
         compose_config(
