@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from dqn.environments.accounting import AccountingState, EpisodeAccounting, opening_time_step
+from dqn.environments.action_log import MAX_SEED
 from dqn.environments.actions import check_actions
 from dqn.environments.rendering import RgbArray, check_render_mode
 from dqn.types import BoolArray, IntArray, TimeStep
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
-_MAX_SEED = 2**31 - 1
 _SCREEN_SIZE = (10, 10)
 _PIXELS_PER_CELL = 16  # of ``render``
 # What a game is made of rather than where it stands.
@@ -139,8 +139,8 @@ class MinAtarEnvironment:
         check_minatar_game(game)
         if num_envs < 1:
             raise ValueError(f"env.num_envs={num_envs} must be at least 1")
-        if not 0 <= seed <= _MAX_SEED - num_envs:
-            raise ValueError(f"seed={seed} must be in 0..{_MAX_SEED - num_envs}")
+        if not 0 <= seed <= MAX_SEED - num_envs:
+            raise ValueError(f"seed={seed} must be in 0..{MAX_SEED - num_envs}")
         check_render_mode(render_mode, num_envs=num_envs)
         self._game = game
         self._protocol = protocol

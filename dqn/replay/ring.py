@@ -52,13 +52,15 @@ class RingState(TypedDict):
     frame_dtype: torch.dtype
 
 
-def bytes_per_transition(frame_shape: Sequence[int], frame_dtype: torch.dtype) -> int:
-    """Bytes that one slot of the ring takes, everything included.
+def bytes_per_transition(
+    frame_shape: Sequence[int], frame_dtype: torch.dtype, *, compressed: bool = False
+) -> int:
+    """Bytes that one slot of the ring takes, everything included; compressed, an estimate.
 
     >>> bytes_per_transition((84, 84), torch.uint8)
     7071
     """
-    return math.prod(frame_shape) * frame_dtype.itemsize + _SCALAR_BYTES
+    return math.ceil(frame_bytes(frame_shape, frame_dtype, compressed=compressed)) + _SCALAR_BYTES
 
 
 class TransitionRing:
@@ -111,8 +113,8 @@ class TransitionRing:
                 f"{num_envs * (stack_size + n_step)}"
             )
         self._device = torch.device(device)
-        column_bytes = num_envs * math.ceil(
-            frame_bytes(frame_shape, frame_dtype, compressed=compressed) + _SCALAR_BYTES
+        column_bytes = num_envs * bytes_per_transition(
+            frame_shape, frame_dtype, compressed=compressed
         )
         available = available_bytes(torch.device("cpu") if compressed else self._device)
         if available is not None and slots * column_bytes > available:
