@@ -40,6 +40,22 @@ PONG = (
     "evaluation.video=false",
     "logging.period_agent_steps=50",
 )
+# Every difference from CartPole that decides what a replay or an update holds.
+# Returns of three steps and double Q-learning, on an observation without a stack.
+MINATAR = (
+    "experiment=minatar",
+    "env.game=asterix",
+    "agent.n_step=3",
+    "agent.double_q_learning=true",
+    "agent.agent_steps_per_update=4",
+    "agent.warmup_agent_steps=64",
+    "agent.target_update_period_agent_steps=40",
+    "total_agent_steps=600",
+    "replay.capacity=400",
+    "evaluation.period_agent_steps=200",
+    "evaluation.num_games=2",
+    "logging.period_agent_steps=50",
+)
 
 
 def compose_config(*overrides: str) -> DictConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from same_runs import assert_same_run, content, differences
-from tiny_runs import CARTPOLE, PONG, tiny_config
+from tiny_runs import CARTPOLE, MINATAR, PONG, tiny_config
 
 from dqn import running
 from dqn.environments import action_log
@@ -92,6 +92,19 @@ def test_other_control_tasks_go_on_to_the_bit(tmp_path, monkeypatch, task, num_d
     )
     running.train(straight, label="straight")
     assert train_with_interruptions(interrupted, monkeypatch, 31) >= 2
+    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize("game", ["asterix", "seaquest"])
+def test_minatar_goes_on_to_the_bit(tmp_path, monkeypatch, game):
+    """Sticky actions, games that grow harder, returns of three steps, double Q-learning."""
+    pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")
+    straight, interrupted = (
+        tiny_config(tmp_path / name, f"env.game={game}", base=MINATAR)
+        for name in ("straight", "interrupted")
+    )
+    running.train(straight, label="straight")
+    assert train_with_interruptions(interrupted, monkeypatch, 47) >= 2
     assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
 
 
