@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 
+import rmsprop
 from dqn import memory, native
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
@@ -68,13 +69,14 @@ def resolve_device(device: str) -> torch.device:
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Threads of PyTorch and of the native torso; 0 chooses.
+    """Threads of PyTorch and of our C++, the torso and the optimizer's step; 0 chooses.
 
-    Chosen are one thread for PyTorch, whose threads stall beside a busy neighbour, and for the
-    native torso, whose threads do not and whose results do not depend on their number, as many as
-    PyTorch would have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
+    Chosen are one thread for PyTorch, whose threads stall beside a busy neighbour, and for the C++,
+    whose threads do not and whose results do not depend on their number, as many as PyTorch would
+    have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
     """
     native.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
+    rmsprop.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
     torch.set_num_threads(num_threads or 1)
 
 

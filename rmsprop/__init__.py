@@ -19,6 +19,7 @@ from rmsprop.effective_lr import (
     effective_learning_rates,
     update_ratios,
 )
+from rmsprop.fused import get_num_threads, set_num_threads
 from rmsprop.monitor import EffectiveLearningRateMonitor
 from rmsprop.optimizer import RMSprop
 from rmsprop.step_size import (
@@ -42,7 +43,9 @@ __all__ = [
     "effective_learning_rate_summaries",
     "effective_learning_rates",
     "effective_step_size",
+    "get_num_threads",
     "gradient_scale",
     "matching_constants",
+    "set_num_threads",
     "update_ratios",
 ]

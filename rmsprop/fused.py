@@ -220,6 +220,37 @@ def adagrad_fused(
         _step_on_cpu(_subset(tensors, indices), flags, constants)
 
 
+_num_threads: int | None = None
+
+
+def set_num_threads(num_threads: int | None) -> None:
+    """Threads of the fused step on the CPU, for all optimizers of this process.
+
+    They are its own, not PyTorch's: those wait for each other at every step and stall where another
+    process keeps a core busy. The result is the same for every number of them.
+
+    Args:
+        num_threads: None for as many as PyTorch has, ``torch.get_num_threads()``.
+
+    Raises:
+        ValueError: ``num_threads`` is not positive.
+
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    >>> set_num_threads(None)
+    """
+    global _num_threads
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads={num_threads} must be at least 1, or None")
+    _num_threads = num_threads
+
+
+def get_num_threads() -> int:
+    """Threads of the fused step on the CPU."""
+    return torch.get_num_threads() if _num_threads is None else _num_threads
+
+
 _Tensors = tuple[TensorList, TensorList, TensorList, TensorList | None, TensorList | None]
 
 
@@ -247,7 +278,7 @@ def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
         sizes.buffer_info()[0],
         flags,
         ctypes.byref(constants),
-        torch.get_num_threads(),
+        get_num_threads(),
     )
     for original, copy in copies:
         original.copy_(copy)

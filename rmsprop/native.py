@@ -25,23 +25,25 @@ from pathlib import Path
 _logger = logging.getLogger("rmsprop")
 
 _SOURCE = Path(__file__).parent / "csrc" / "fused_cpu.cpp"
+# For all sources, of other packages too.
+_HEADERS = (Path(__file__).parent / "csrc" / "thread_pool.hpp",)
 
 # Not -ffast-math: infinities, NaN and the order of operations are to stay as in the for-loop. And
 # products and sums are fused where the source says so, not where the compiler finds it faster.
 _FLAGS = (
-    "-std=c++17",
+    "-std=c++2a",  # as compilers from before 2020 call C++20
     "-O3",
     "-fPIC",
+    "-pthread",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=off",
 )
-# From fastest to most portable. OpenMP's functions are left undefined and resolve to the runtime
-# that PyTorch has loaded, so that both share one pool of threads.
+# From fastest to most portable. Of OpenMP only its hints for loops are used, no runtime.
 _VARIANTS = (
-    ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
-    ("-march=native", "-fopenmp"),
-    ("-fopenmp",),
+    ("-march=native", "-mprefer-vector-width=512", "-fopenmp-simd"),
+    ("-march=native", "-fopenmp-simd"),
+    ("-fopenmp-simd",),
     (),
 )
 
@@ -74,14 +76,15 @@ def find_or_build(source: Path, stem: str, extra_flags: tuple[str, ...]) -> ctyp
     """The library of one C++ source: the best one in the cache, else the best that can be built.
 
     Args:
-        source: one file, without dependencies.
+        source: one file, which may include ``csrc/thread_pool.hpp`` of this package.
         stem: how the library's name in the cache begins.
         extra_flags: for the compiler, after ours.
 
     Raises:
         OSError: if there is none, with the reason.
     """
-    fingerprint = source.read_bytes() + _processor().encode()
+    sources = b"".join(file.read_bytes() for file in (source, *_HEADERS))
+    fingerprint = sources + _processor().encode()
     directory = _cache_directory()
     candidates = []
     for variant in _VARIANTS:
@@ -90,7 +93,7 @@ def find_or_build(source: Path, stem: str, extra_flags: tuple[str, ...]) -> ctyp
         candidates.append((f"{stem}-{key}.so", flags))
     if directory is not None:
         for name, _ in candidates:
-            # What is damaged, or linked to an OpenMP that this PyTorch does not load, is passed by.
+            # What is damaged is passed by.
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(directory / name))
     compiler = _compiler()
@@ -118,10 +121,11 @@ def _build(
 ) -> ctypes.CDLL:
     """Compile, load, and keep as ``directory / name`` if that can be written."""
     _logger.info("compiling %s (once; cache: %s)", source.name, directory)
+    include = f"-I{_HEADERS[0].parent}"
     with _scratch(directory) as scratch:
         object_file, library = Path(scratch) / "object.o", Path(scratch) / "library.so"
-        _run([compiler, *flags, "-c", str(source), "-o", str(object_file)])
-        _run([compiler, "-shared", str(object_file), "-o", str(library)])
+        _run([compiler, *flags, include, "-c", str(source), "-o", str(object_file)])
+        _run([compiler, "-shared", "-pthread", str(object_file), "-o", str(library)])
         loaded = ctypes.CDLL(str(library))
         # Moved there whole and after it has loaded: no other process ever finds half a library, or
         # one that replaces what works for it.

@@ -20,7 +20,7 @@ from rmsprop.native import find_or_build
 _SOURCE = Path(__file__).parent / "csrc" / "torso_cpu.cpp"
 # Products and sums may be fused: nothing here has to repeat another program's rounding. Vectors are
 # wider than some processors' registers, which changes how they are passed and matters to nobody.
-_FLAGS = ("-std=c++20", "-ffp-contract=fast", "-Wno-psabi", "-pthread")
+_FLAGS = ("-ffp-contract=fast", "-Wno-psabi")
 
 # Measured on processors with AVX-512 only, where it is faster than PyTorch's layers.
 _PROFITABLE_LANES = 16

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <vector>
 
+#include "thread_pool.hpp"
+
 namespace {
 
 struct bfloat16 {
@@ -223,16 +225,15 @@ void step(int64_t num_tensors, const int64_t* addresses, const int64_t* sizes, i
     for (int64_t begin = 0; begin < sizes[tensor]; begin += kBlock)
       blocks.push_back({tensor, begin});
   const int64_t num_blocks = blocks.size();
-  const int threads = static_cast<int>(std::max<int64_t>(1, std::min(num_threads, num_blocks / 4)));
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t index = 0; index < num_blocks; ++index) {
+  const int64_t threads = std::max<int64_t>(1, std::min(num_threads, num_blocks / 4));
+  ThreadPool::of(static_cast<int>(threads)).run(static_cast<int>(num_blocks), [&](int index, int) {
     const auto [tensor, begin] = blocks[index];
     const int64_t* a = addresses + tensor * kPointers;
     const Tensors<T> tensors{reinterpret_cast<T*>(a[0]), reinterpret_cast<const T*>(a[1]),
                              reinterpret_cast<T*>(a[2]), reinterpret_cast<T*>(a[3]),
                              reinterpret_cast<T*>(a[4])};
     step_range(tensors, begin, std::min(begin + kBlock, sizes[tensor]), rule);
-  }
+  });
 }
 
 }  // namespace

@@ -1,5 +1,9 @@
 """Memory that can be taken: the machine's, and what a container's limit leaves of it."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +58,34 @@ def test_what_does_not_fit_is_refused_with_both_numbers_and_the_key(monkeypatch)
     memory.require(2_000_000_000, CPU, key="agent.batch_size", value=5, what="states")
     with pytest.raises(ValueError, match=r"^agent.batch_size=5: states need 2.50 GB but 2.00 GB"):
         memory.require(2_500_000_000, CPU, key="agent.batch_size", value=5, what="states")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the thresholds are glibc's")
+def test_freed_memory_is_kept():
+    """Asked of glibc: nothing is mapped apart from its heap, which does not shrink."""
+    script = """if True:
+        import ctypes, json, torch
+        from dqn.memory import keep_freed_memory
+        libc = ctypes.CDLL(None)
+        if not keep_freed_memory() or not hasattr(libc, "mallinfo2"):
+            raise SystemExit(3)
+        class Mallinfo2(ctypes.Structure):  # malloc.h
+            _fields_ = [(name, ctypes.c_size_t) for name in (
+                "arena", "ordblks", "smblks", "hblks", "hblkhd",
+                "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+        libc.mallinfo2.restype = Mallinfo2
+        before = libc.mallinfo2()
+        held = [torch.ones(5_000_000) for _ in range(5)]
+        during = libc.mallinfo2()
+        del held
+        after = libc.mallinfo2()
+        print(json.dumps([during.hblkhd - before.hblkhd, during.arena - before.arena,
+                          during.arena - after.arena]))
+    """
+    command = [sys.executable, "-c", script]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode == 3:
+        pytest.skip("not glibc's allocator, or one from before 2021")
+    mapped, grown, given_back = json.loads(finished.stdout)
+    assert (mapped, given_back) == (0, 0)
+    assert grown >= 5 * 20_000_000

@@ -238,7 +238,8 @@ def test_builds_for_other_processors_compute_the_same(flags, monkeypatch, tmp_pa
 
 
 def test_the_source_compiles_without_a_warning():
-    command = [rmsprop.native._compiler(), *native_torso._FLAGS, "-march=native", "-Wall"]
-    command += ["-Wextra", "-Werror", "-fsyntax-only", str(native_torso._SOURCE)]
+    command = [rmsprop.native._compiler(), *rmsprop.native._FLAGS, *native_torso._FLAGS]
+    command += ["-march=native", f"-I{rmsprop.native._HEADERS[0].parent}"]
+    command += ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(native_torso._SOURCE)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
