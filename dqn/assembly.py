@@ -201,7 +201,7 @@ def build_network(
     torsos: dict[str, TorsoFactory] = {
         "nature_cnn": partial(NatureCNN, implementation=implementation),
         "nips_cnn": partial(NipsCNN, implementation=implementation),
-        "minatar_cnn": MinAtarCNN,
+        "minatar_cnn": partial(MinAtarCNN, implementation=implementation),
         "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
     }
     try:

@@ -53,25 +53,27 @@ HeadFactory: TypeAlias = Callable[[int, int], Head]
 TorsoFactory: TypeAlias = Callable[[ObservationShape], Torso]
 
 
-def _check_stack_of_screens(name: str, observation_shape: ObservationShape) -> None:
-    """Refuses what is no stack of 84x84 screens."""
-    if len(observation_shape) != 3 or tuple(observation_shape[1:]) != (84, 84):
+def _check_screens(name: str, observation_shape: ObservationShape, side: int) -> None:
+    """Refuses what is no stack of square screens of this side."""
+    if len(observation_shape) != 3 or tuple(observation_shape[1:]) != (side, side):
         raise ValueError(
-            f"network={name} needs image observations [stack, 84, 84], "
+            f"network={name} needs image observations [stack, {side}, {side}], "
             f"this environment gives {list(observation_shape)}: use network=mlp"
         )
 
 
 class ScreenCNN(Torso):
-    """Convolutions and a hidden layer on stacks of 84x84 screens: what two papers share.
+    """Convolutions and a hidden layer on stacks of square screens: what three papers share.
 
     ::
 
-        x / 255 -> convolutions, no padding -> flatten -> linear           a ReLU after each
+        x / pixel_max -> convolutions, no padding -> flatten -> linear     a ReLU after each
 
     Args:
-        observation_shape: ``(stack, 84, 84)``; observations are uint8 and scaled inside.
+        observation_shape: ``(stack, side, side)``; observations are uint8 and scaled inside.
         name: of the network, for messages.
+        side: of the screens.
+        pixel_max: what is scaled to 1.
         filters: of each convolution.
         kernels: and the side of its kernel.
         strides: and its stride.
@@ -82,7 +84,7 @@ class ScreenCNN(Torso):
             The parameters are the same.
 
     Raises:
-        ValueError: the observations are no stack of 84x84 screens, or there is no native
+        ValueError: the observations are no stack of such screens, or there is no native
             implementation on this machine.
     """
 
@@ -91,6 +93,8 @@ class ScreenCNN(Torso):
         observation_shape: ObservationShape,
         *,
         name: str,
+        side: int = 84,
+        pixel_max: float = 255.0,
         filters: Sequence[int],
         kernels: Sequence[int],
         strides: Sequence[int],
@@ -98,10 +102,16 @@ class ScreenCNN(Torso):
         implementation: Implementation,
     ) -> None:
         super().__init__()
-        _check_stack_of_screens(name, observation_shape)
+        _check_screens(name, observation_shape, side)
         self.num_features = num_features
+        self.pixel_max = pixel_max
         self.layers = nn.Sequential()
-        channels, side = observation_shape[0], observation_shape[1]
+        shape = TorsoShape(
+            *(observation_shape[0], side, pixel_max),
+            *(tuple(filters), tuple(kernels), tuple(strides)),
+            num_features,
+        )
+        channels = observation_shape[0]
         for number, layer in enumerate(zip(filters, kernels, strides, strict=True), start=1):
             num_filters, kernel, stride = layer
             self.layers.add_module(
@@ -116,24 +126,16 @@ class ScreenCNN(Torso):
         if implementation == "native" and (reason := unavailable_reason()) is not None:
             raise ValueError(f"network.implementation=native: {reason}; use auto or torch")
         if implementation == "native" or (implementation == "auto" and is_profitable()):
-            self._native = NativeTorso(
-                TorsoShape(
-                    observation_shape[0],
-                    tuple(filters),
-                    tuple(kernels),
-                    tuple(strides),
-                    num_features,
-                )
-            )
+            self._native = NativeTorso(shape)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Features ``[batch, num_features]`` of uint8 screens ``[batch, stack, 84, 84]``."""
+        """Features ``[batch, num_features]`` of uint8 screens ``[batch, stack, side, side]``."""
         bfloat16 = (
             torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
         if self._native is not None and self._native.supports(observation, bfloat16=bfloat16):
             return self._native(observation, list(self.parameters()), bfloat16=bfloat16)
-        features: torch.Tensor = self.layers(observation / 255.0)
+        features: torch.Tensor = self.layers(observation / self.pixel_max)
         return features
 
 
@@ -209,7 +211,7 @@ class NipsCNN(ScreenCNN):
         )
 
 
-class MinAtarCNN(Torso):
+class MinAtarCNN(ScreenCNN):
     """The convolution and the hidden layer of MinAtar's deep Q-network.
 
     ::
@@ -222,36 +224,29 @@ class MinAtarCNN(Torso):
 
     Args:
         observation_shape: ``(channels, 10, 10)``; observations are uint8 zeros and ones.
+        implementation: as in ``ScreenCNN``.
 
     Raises:
-        ValueError: the observations are no 10x10 planes.
+        ValueError: as ``ScreenCNN``.
 
     >>> MinAtarCNN((4, 10, 10))(torch.zeros(2, 4, 10, 10, dtype=torch.uint8)).shape
     torch.Size([2, 128])
     """
 
-    def __init__(self, observation_shape: ObservationShape) -> None:
-        super().__init__()
-        if len(observation_shape) != 3 or tuple(observation_shape[1:]) != (10, 10):
-            raise ValueError(
-                "network=minatar_cnn needs observations [channels, 10, 10] of env=minatar, "
-                f"this environment gives {list(observation_shape)}"
-            )
-        self.num_features = 128
-        self.layers = nn.Sequential(
-            OrderedDict(
-                conv=nn.Conv2d(observation_shape[0], 16, kernel_size=3, stride=1),  # 16 x 8 x 8
-                relu1=nn.ReLU(),
-                flatten=nn.Flatten(),
-                linear=nn.Linear(16 * 8 * 8, self.num_features),
-                relu2=nn.ReLU(),
-            )
+    def __init__(
+        self, observation_shape: ObservationShape, *, implementation: Implementation = "auto"
+    ) -> None:
+        super().__init__(
+            observation_shape,
+            name="minatar_cnn",
+            side=10,
+            pixel_max=1.0,
+            filters=(16,),  # 16 x 8 x 8
+            kernels=(3,),
+            strides=(1,),
+            num_features=128,
+            implementation=implementation,
         )
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Features ``[batch, 128]`` of uint8 planes ``[batch, channels, 10, 10]``."""
-        features: torch.Tensor = self.layers(observation.float())
-        return features
 
 
 class MLP(Torso):

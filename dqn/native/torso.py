@@ -27,17 +27,21 @@ _PROFITABLE_LANES = 16
 
 
 class TorsoShape(NamedTuple):
-    """The layers of a torso on stacks of 84x84 screens.
+    """The layers of a torso on stacks of square screens.
 
     Attributes:
-        num_frames: screens in a stack.
-        filters: of each convolution.
+        num_frames: screens in a stack, or channels.
+        screen_side: their side, a multiple of the first stride.
+        pixel_max: what pixels are divided by.
+        filters: of each convolution, multiples of 16.
         kernels: sides of the kernels, multiples of the strides.
-        strides: of each convolution.
-        num_features: width of the linear layer.
+        strides: of each convolution, the first one 1 or 4.
+        num_features: width of the linear layer, a multiple of 16.
     """
 
     num_frames: int
+    screen_side: int
+    pixel_max: float
     filters: tuple[int, ...]
     kernels: tuple[int, ...]
     strides: tuple[int, ...]
@@ -45,7 +49,7 @@ class TorsoShape(NamedTuple):
 
 
 class NativeTorso:
-    """``x / 255 -> convolutions -> flatten -> linear``, a ReLU after each, on the CPU.
+    """``x / pixel_max -> convolutions -> flatten -> linear``, a ReLU after each, on the CPU.
 
     The result equals that of PyTorch's layers up to the order of its sums, and is the same for
     every number of threads (``set_num_threads``). With ``bfloat16`` the operands of all products
@@ -60,7 +64,7 @@ class NativeTorso:
 
     Example: the Nature network's torso on two stacks of blank screens.
 
-    >>> shape = TorsoShape(4, (32, 64, 64), (8, 4, 3), (4, 2, 1), 512)
+    >>> shape = TorsoShape(4, 84, 255.0, (32, 64, 64), (8, 4, 3), (4, 2, 1), 512)
     >>> sizes = [(32, 4, 8, 8), 32, (64, 32, 4, 4), 64, (64, 64, 3, 3), 64, (512, 3136), 512]
     >>> parameters = [torch.full(size if isinstance(size, tuple) else (size,), 0.5)
     ...               for size in sizes]
@@ -83,15 +87,16 @@ class NativeTorso:
         return NativeTorso(self.shape)
 
     def supports(self, observation: Tensor, *, bfloat16: bool) -> bool:
-        """Whether these screens can be taken: uint8 ``[batch, num_frames, 84, 84]`` on the CPU.
+        """Whether these screens can be taken: uint8 ``[batch, num_frames, side, side]`` on the CPU.
 
         Batch and frames may be strided (a view of longer stacks); screens must be whole.
         """
+        side = self.shape.screen_side
         return (
             observation.device.type == "cpu"
             and observation.dtype == torch.uint8
-            and observation.shape[1:] == (self.shape.num_frames, 84, 84)
-            and observation.stride()[2:] == (84, 1)
+            and observation.shape[1:] == (self.shape.num_frames, side, side)
+            and observation.stride()[2:] == (side, 1)
             and len(observation) > 0
             and (not bfloat16 or has_bfloat16())
         )
@@ -117,6 +122,8 @@ class NativeTorso:
                 self._library.torso_create(
                     bfloat16,
                     shape.num_frames,
+                    shape.screen_side,
+                    ctypes.c_float(1 / shape.pixel_max),
                     len(shape.filters),
                     _ints(shape.filters),
                     _ints(shape.kernels),

@@ -1,12 +1,12 @@
 // The convolutional torso of a DQN on the CPU: forward, and the gradients of all its parameters.
 //
-//   x / 255 -> convolutions, ReLU after each -> flatten -> linear -> ReLU
+//   x * scale -> convolutions, ReLU after each -> flatten -> linear -> ReLU
 //
 // Every layer is a matrix product whose left operand is never built: a row of it (the patch under one
 // output pixel) is a few contiguous segments of the layer's input, and the kernels walk those in
-// place. For that, activations lie pixel by pixel, channels last, and each frame of 84 x 84 is cut
-// into 4 x 4 blocks first (space to depth), so that the 8 x 8 stride 4 patches of the first layer are
-// 2 x 2 patches of blocks of 16 pixels. Three kernels do all the work:
+// place. For that, activations lie pixel by pixel, channels last, and frames are cut into blocks of the
+// first layer's stride first (space to depth), so that its 8 x 8 stride 4 patches of 4 frames are 2 x 2
+// patches of blocks of 4 x 16 pixels. Three kernels do all the work:
 //
 //   multiply   rows of patches times packed weights:   convolutions, and their input gradients
 //   reduce     sums of outer products over rows:       weight gradients, the linear layer's input gradient
@@ -48,13 +48,6 @@ constexpr int tile_rows(int columns) { return columns == 2 ? 5 : 8; }
 constexpr int kReduceRows = 4;
 #endif
 constexpr int kDotRows = 4, kDotColumns = 4;
-constexpr int kBlock = 4;                       // space to depth of the first layer
-constexpr int kBlockPixels = kBlock * kBlock;
-constexpr int kScreen = 84;
-constexpr int kGrid = kScreen / kBlock;         // blocks along a side
-constexpr int kFrame = kGrid * kGrid * kBlockPixels;
-constexpr float kPixelScale = 1.0f / 255.0f;
-
 typedef float Vector __attribute__((vector_size(kLanes * 4)));
 
 inline Vector load_floats(const float* p) {
@@ -257,6 +250,7 @@ void dot_tile(const typename P::T* const* a, const typename P::T* const* b, int 
 
 // ---- the torso -----------------------------------------------------------------------------------
 
+// The first one works on blocks: its channels are their pixels, its stride is 1.
 struct Convolution {
   int channels, input_side, filters, side, stride, taps;  // kernel = stride * taps
   int kernel, positions, depth, pad;                      // depth = kernel * kernel * channels
@@ -284,12 +278,16 @@ class TorsoOf final : public Torso {
   using T = typename P::T;
 
  public:
-  TorsoOf(int num_frames, int num_layers, const int* filters, const int* kernels, const int* strides,
-          int features)
-      : num_frames_(num_frames), features_(features) {
-    int channels = num_frames, side = kScreen;
+  TorsoOf(int num_frames, int screen_side, float scale, int num_layers, const int* filters,
+          const int* kernels, const int* strides, int features)
+      : num_frames_(num_frames), screen_side_(screen_side), block_(strides[0]), scale_(scale),
+        features_(features) {
+    // Of a block; pairs are multiplied, so that an odd pixel needs a mate.
+    int channels = round_up(num_frames * block_ * block_, 2), side = screen_side / block_;
     for (int l = 0; l < num_layers; ++l) {
-      layers_.push_back(convolution(l == 0, channels, side, filters[l], kernels[l], strides[l]));
+      const bool first = l == 0;
+      layers_.push_back(convolution(first, channels, side, filters[l], first ? kernels[l] / block_ : kernels[l],
+                                    first ? 1 : strides[l]));
       channels = filters[l];
       side = layers_.back().side;
     }
@@ -304,7 +302,8 @@ class TorsoOf final : public Torso {
     if (P::kDepth > 1) flat_weights_.resize(static_cast<size_t>(features_) * flat_);
     // Of one sample: the frames in blocks, every layer's output (the last one channels first, as the
     // linear layer counts).
-    sample_ = static_cast<size_t>(num_frames_) * kFrame;
+    const Convolution& blocks = layers_[0];
+    sample_ = static_cast<size_t>(blocks.input_side) * blocks.input_side * blocks.channels;
     for (const Convolution& c : layers_) {
       activation_.push_back(sample_);
       sample_ += static_cast<size_t>(c.positions) * c.filters;
@@ -416,19 +415,13 @@ class TorsoOf final : public Torso {
     const int padded_side = c.side + 2 * c.pad;
     for (int y = 0; y < c.side; ++y)
       for (int x = 0; x < c.side; ++x) {
-        c.offsets.push_back(first ? static_cast<ptrdiff_t>(y * kGrid + x) * kBlockPixels
-                                  : static_cast<ptrdiff_t>(stride * y * input_side + stride * x) * channels);
+        c.offsets.push_back(static_cast<ptrdiff_t>(stride * y * input_side + stride * x) * channels);
         c.padded.push_back(static_cast<ptrdiff_t>((y + c.pad) * padded_side + x + c.pad) * filters);
       }
-    if (first) {
-      for (int f = 0; f < channels; ++f)
-        for (int a = 0; a < c.taps; ++a)
-          c.segments.push_back(static_cast<ptrdiff_t>(f) * kFrame + a * kGrid * kBlockPixels);
-      c.segment_size = c.taps * kBlockPixels;
-    } else {
-      for (int ky = 0; ky < kernel; ++ky)
-        c.segments.push_back(static_cast<ptrdiff_t>(ky) * input_side * channels);
-      c.segment_size = kernel * channels;
+    for (int ky = 0; ky < kernel; ++ky)
+      c.segments.push_back(static_cast<ptrdiff_t>(ky) * input_side * channels);
+    c.segment_size = kernel * channels;
+    if (!first) {
       for (int y = 0; y < input_side / stride; ++y)
         for (int x = 0; x < input_side / stride; ++x)
           c.back_offsets.push_back(static_cast<ptrdiff_t>(y * padded_side + x) * filters);
@@ -441,15 +434,16 @@ class TorsoOf final : public Torso {
     return c;
   }
 
-  // Where the k-th value of a patch has its weight: offset along three of the weight's four strides.
-  static ptrdiff_t weight_offset(const Convolution& c, bool first, int k, const ptrdiff_t* strides) {
-    int channel, ky, kx;
-    if (first) {
-      const int pixel = k % kBlockPixels, b = k / kBlockPixels % c.taps, a = k / c.segment_size % c.taps;
-      channel = k / c.segment_size / c.taps;
-      ky = a * kBlock + pixel / kBlock, kx = b * kBlock + pixel % kBlock;
-    } else {
-      channel = k % c.channels, kx = k / c.channels % c.kernel, ky = k / c.channels / c.kernel;
+  // Where the k-th value of a patch has its weight: offset along three of the weight's four strides, or
+  // -1 for a block's padding.
+  ptrdiff_t weight_offset(int l, int k, const ptrdiff_t* strides) const {
+    const Convolution& c = layers_[l];
+    int channel = k % c.channels, kx = k / c.channels % c.kernel, ky = k / c.channels / c.kernel;
+    if (l == 0) {
+      const int block_pixels = block_ * block_, pixel = channel % block_pixels;
+      channel /= block_pixels;
+      if (channel >= num_frames_) return -1;
+      ky = ky * block_ + pixel / block_, kx = kx * block_ + pixel % block_;
     }
     return channel * strides[1] + ky * strides[2] + kx * strides[3];
   }
@@ -457,10 +451,11 @@ class TorsoOf final : public Torso {
   void pack_layer(int l, const float* weight, const ptrdiff_t* strides) {
     const Convolution& c = layers_[l];
     for (int k = 0; k < c.depth; ++k) {
-      const float* source = weight + weight_offset(c, l == 0, k, strides);
+      const ptrdiff_t offset = weight_offset(l, k, strides);
       T* out = weights_[l].data() + (static_cast<ptrdiff_t>(k / P::kDepth) * c.filters) * P::kDepth +
                k % P::kDepth;
-      for (int n = 0; n < c.filters; ++n) out[n * P::kDepth] = P::from_float(source[n * strides[0]]);
+      for (int n = 0; n < c.filters; ++n)
+        out[n * P::kDepth] = offset < 0 ? T{} : P::from_float(weight[offset + n * strides[0]]);
     }
     if (l == 0) return;  // Screens need no gradient.
     // dx[s i + py, s j + px, channel] = sum over taps a, b and filters n of
@@ -482,34 +477,48 @@ class TorsoOf final : public Torso {
         }
   }
 
-  // The frame's 4 x 4 blocks one after the other; grey levels 0..255 are exact in both types.
-  static void to_blocks(const uint8_t* frame, T* out) {
-    for (int y = 0; y < kScreen; ++y) {
-      T* row = out + static_cast<ptrdiff_t>(y / kBlock) * kGrid * kBlockPixels + y % kBlock * kBlock;
-      for (int x = 0; x < kGrid; ++x) {
-        T pixels[kBlock];
-        for (int i = 0; i < kBlock; ++i) {
-          const float value = frame[y * kScreen + x * kBlock + i];
-          if constexpr (P::kDepth == 1) {
-            pixels[i] = value;
-          } else {
-            uint32_t bits;
-            std::memcpy(&bits, &value, sizeof bits);
-            pixels[i] = static_cast<T>(bits >> 16);
-          }
+  // Blocks row by row; in each, one frame's pixels after the other's. 0..255 are exact in both types.
+  template <int kBlock>
+  void to_blocks(const uint8_t* frames, ptrdiff_t frame_stride, T* out) const {
+    const Convolution& c = layers_[0];
+    for (int f = 0; f < num_frames_; ++f)
+      for (int y = 0; y < screen_side_; ++y) {
+        const uint8_t* pixels = frames + f * frame_stride + static_cast<ptrdiff_t>(y) * screen_side_;
+        T* row = out + static_cast<ptrdiff_t>(y / kBlock) * c.input_side * c.channels +
+                 (f * kBlock + y % kBlock) * kBlock;
+        for (int x = 0; x < c.input_side; ++x) {
+          T values[kBlock];
+          for (int i = 0; i < kBlock; ++i) values[i] = from_pixel(pixels[x * kBlock + i]);
+          std::memcpy(row + static_cast<ptrdiff_t>(x) * c.channels, values, sizeof values);
         }
-        std::memcpy(row + x * kBlockPixels, pixels, sizeof pixels);
       }
+    if (const int used = num_frames_ * kBlock * kBlock; used < c.channels)
+      for (int i = 0; i < c.input_side * c.input_side; ++i)
+        out[static_cast<ptrdiff_t>(i) * c.channels + used] = T{};
+  }
+
+  static T from_pixel(uint8_t pixel) {
+    const float value = pixel;
+    if constexpr (P::kDepth == 1) {
+      return value;
+    } else {
+      uint32_t bits;
+      std::memcpy(&bits, &value, sizeof bits);
+      return static_cast<T>(bits >> 16);
     }
   }
 
   void convolve(const uint8_t* frames, ptrdiff_t frame_stride, T* sample, T* last) const {
-    for (int f = 0; f < num_frames_; ++f) to_blocks(frames + f * frame_stride, sample + f * kFrame);
+    if (block_ == 4) {
+      to_blocks<4>(frames, frame_stride, sample);
+    } else {
+      to_blocks<1>(frames, frame_stride, sample);
+    }
     const T* input = sample;
     for (size_t l = 0; l < layers_.size(); ++l) {
       const Convolution& c = layers_[l];
       const float* bias = bias_[l].data();
-      const float scale = l == 0 ? kPixelScale : 1.0f;
+      const float scale = l == 0 ? scale_ : 1.0f;
       const bool is_last = l + 1 == layers_.size();
       T* const output = sample + activation_[l];
       multiply<P>(input, c.offsets, c.segments, c.segment_size, weights_[l].data(), c.filters,
@@ -644,14 +653,17 @@ class TorsoOf final : public Torso {
     const ptrdiff_t* stride = strides + 4 * task.layer;
     const size_t input = task.layer == 0 ? 0 : activation_[task.layer - 1];
     Vector sum[kReduceRows][2] = {};
+    // Where a segment is narrower than the columns, what lies behind it is read and left aside.
     for (int b = 0; b < batch; ++b)
       reduce_add<P>(samples + b * sample_ + input + c.segments[task.segment] + task.column, c.offsets,
                     layer_gradients + b * gradients_ + packed_gradient_[task.layer] + task.row * P::kDepth,
                     c.filters, sum);
-    const float scale = task.layer == 0 ? kPixelScale : 1.0f;
-    for (int i = 0; i < kReduceColumns; ++i) {
+    const float scale = task.layer == 0 ? scale_ : 1.0f;
+    for (int i = 0; i < std::min(kReduceColumns, c.segment_size - task.column); ++i) {
       const int k = task.segment * c.segment_size + task.column + i;
-      float* out = gradients[2 * task.layer] + weight_offset(c, task.layer == 0, k, stride);
+      const ptrdiff_t offset = weight_offset(task.layer, k, stride);
+      if (offset < 0) continue;
+      float* out = gradients[2 * task.layer] + offset;
       for (int r = 0; r < kReduceRows; ++r)
         out[(task.row + r) * stride[0]] = scale * sum[r][i / kLanes][i % kLanes];
     }
@@ -667,7 +679,9 @@ class TorsoOf final : public Torso {
     }
   }
 
-  int num_frames_, features_, flat_ = 0;
+  int num_frames_, screen_side_, block_;
+  float scale_;
+  int features_, flat_ = 0;
   std::vector<Convolution> layers_;
   std::vector<std::vector<T>> weights_, back_weights_;
   std::vector<std::vector<float>> bias_;
@@ -694,14 +708,17 @@ int torso_has_bfloat16() {
 
 int torso_lanes() { return kLanes; }
 
-void* torso_create(int bfloat16, int num_frames, int num_layers, const int* filters, const int* kernels,
-                   const int* strides, int features) {
+// The first layer's stride is 1 or 4, and divides screen_side.
+void* torso_create(int bfloat16, int num_frames, int screen_side, float scale, int num_layers,
+                   const int* filters, const int* kernels, const int* strides, int features) {
 #ifdef __AVX512BF16__
-  if (bfloat16) return new TorsoOf<Bfloat16>(num_frames, num_layers, filters, kernels, strides, features);
+  if (bfloat16)
+    return new TorsoOf<Bfloat16>(num_frames, screen_side, scale, num_layers, filters, kernels, strides,
+                                 features);
 #endif
-  return bfloat16 ? nullptr
-                  : static_cast<Torso*>(
-                        new TorsoOf<Single>(num_frames, num_layers, filters, kernels, strides, features));
+  if (bfloat16) return nullptr;
+  return static_cast<Torso*>(
+      new TorsoOf<Single>(num_frames, screen_side, scale, num_layers, filters, kernels, strides, features));
 }
 
 void torso_destroy(void* torso) { delete static_cast<Torso*>(torso); }

@@ -10,7 +10,7 @@ import torch
 import rmsprop.native
 from dqn import native
 from dqn.native import torso as native_torso
-from dqn.networks import NatureCNN, NipsCNN, build_q_network
+from dqn.networks import MinAtarCNN, NatureCNN, NipsCNN, build_q_network
 
 if native.unavailable_reason() is not None:
     pytest.skip(f"no native torso: {native.unavailable_reason()}", allow_module_level=True)
@@ -18,7 +18,14 @@ if native.unavailable_reason() is not None:
 needs_bfloat16 = pytest.mark.skipif(
     not native.has_bfloat16(), reason="this processor does not multiply in bfloat16 (AVX512_BF16)"
 )
-TORSOS = {"nature": NatureCNN, "nips": NipsCNN}
+# MinAtar's games have 4 to 10 channels, Freeway 7: odd, where pairs are multiplied.
+SHAPES = {
+    "nature": (4, 84, 84),
+    "nips": (4, 84, 84),
+    "minatar": (4, 10, 10),
+    "freeway": (7, 10, 10),
+}
+TORSOS = {"nature": NatureCNN, "nips": NipsCNN, "minatar": MinAtarCNN, "freeway": MinAtarCNN}
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +39,17 @@ def screens(batch, frames=4, seed=0):
     return torch.randint(256, (batch, frames, 84, 84), dtype=torch.uint8, generator=generator)
 
 
+def observations(name, batch):
+    """As the network of this name sees them: grey levels, or MinAtar's zeros and ones."""
+    generator = torch.Generator().manual_seed(0)
+    levels = 256 if SHAPES[name][1] == 84 else 2
+    return torch.randint(levels, (batch, *SHAPES[name]), dtype=torch.uint8, generator=generator)
+
+
 def pair(name, memory_format=torch.channels_last):
     """A native torso, and a double-precision copy made of PyTorch's layers."""
-    ours = TORSOS[name]((4, 84, 84), implementation="native").to(memory_format=memory_format)
-    reference = TORSOS[name]((4, 84, 84), implementation="torch").double()
+    ours = TORSOS[name](SHAPES[name], implementation="native").to(memory_format=memory_format)
+    reference = TORSOS[name](SHAPES[name], implementation="torch").double()
     reference.load_state_dict(ours.state_dict())
     return ours, reference
 
@@ -54,7 +68,7 @@ def relative_error(actual, expected):
 
 def reference_gradients(reference, observation, direction):
     reference.zero_grad()
-    features = reference.layers(observation.double() / 255)
+    features = reference.layers(observation.double() / reference.pixel_max)
     features.backward(direction.double())
     return features.detach(), [parameter.grad for parameter in reference.parameters()]
 
@@ -63,7 +77,7 @@ def reference_gradients(reference, observation, direction):
 @pytest.mark.parametrize("batch", [1, 3, 32, 33])
 def test_features_and_gradients_are_those_of_the_layers(name, batch):
     ours, reference = pair(name)
-    observation = screens(batch)
+    observation = observations(name, batch)
     direction = torch.randn(batch, ours.num_features)
     features, gradients = features_and_gradients(ours, observation, direction)
     expected, expected_gradients = reference_gradients(reference, observation, direction)
@@ -89,7 +103,7 @@ def test_weights_may_lie_in_either_format(memory_format):
 @pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
 def test_results_are_the_same_bits_for_any_number_of_threads(name, bfloat16):
     ours, _ = pair(name)
-    observation, direction = screens(5), torch.randn(5, ours.num_features)
+    observation, direction = observations(name, 5), torch.randn(5, ours.num_features)
     results = []
     for num_threads in (1, 2, 3):
         native.set_num_threads(num_threads)
@@ -109,9 +123,9 @@ def test_bfloat16_is_as_accurate_as_autocast(name):
     for seed in range(6):
         torch.manual_seed(seed)
         ours, reference = pair(name)
-        layers = TORSOS[name]((4, 84, 84), implementation="torch")
+        layers = TORSOS[name](SHAPES[name], implementation="torch")
         layers.load_state_dict(ours.state_dict())
-        observation, direction = screens(8), torch.randn(8, ours.num_features)
+        observation, direction = observations(name, 8), torch.randn(8, ours.num_features)
         exact, exact_gradients = reference_gradients(reference, observation, direction)
         for torso, total in ((ours, errors), (layers, autocast_errors)):
             with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -196,7 +210,7 @@ def test_a_copied_network_does_not_share_weights_with_the_first():
     ids=["float", "half a screen", "transposed", "three frames", "nothing"],
 )
 def test_what_it_cannot_take_it_does_not_claim(observation):
-    torso = native.NativeTorso(native.TorsoShape(4, (16, 32), (8, 4), (4, 2), 256))
+    torso = native.NativeTorso(native.TorsoShape(4, 84, 255.0, (16, 32), (8, 4), (4, 2), 256))
     assert not torso.supports(observation, bfloat16=False)
 
 

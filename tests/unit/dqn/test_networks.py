@@ -50,7 +50,7 @@ def test_minatar_network_is_its_papers() -> None:
     assert _num_parameters(network) == 592 + 131_200 + 774
     planes = torch.randint(2, (2, 4, 10, 10), dtype=torch.uint8)
     layers = network.torso.layers
-    by_hand = layers.linear(layers.conv(planes.float()).relu().flatten(1)).relu()
+    by_hand = layers.linear(layers.conv1(planes.float()).relu().flatten(1)).relu()
     torch.testing.assert_close(network.torso(planes), by_hand)
     with pytest.raises(ValueError, match=r"network=minatar_cnn needs .* gives \[4, 84, 84\]"):
         MinAtarCNN(SCREENS)
