@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from dqn.environments.accounting import AccountingState, EpisodeAccounting, opening_time_step
-from dqn.environments.action_log import MAX_SEED
-from dqn.environments.actions import check_actions
-from dqn.environments.rendering import RgbArray, check_render_mode
-from dqn.types import BoolArray, IntArray, TimeStep
+from dqn.environments.base import Answer, VectorGames
+from dqn.environments.rendering import RgbArray
+from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
@@ -97,18 +95,7 @@ space_invaders
         raise ValueError(f"env.game={name!r}: MinAtar's games are {', '.join(MINATAR_GAMES)}{hint}")
 
 
-class MinAtarState(TypedDict):
-    """Where every game stands: tensors and plain values, for ``torch.load(weights_only=True)``."""
-
-    game: str
-    games: list[dict[str, object]]
-    last_actions: list[int]
-    random_states: list[dict[str, object]]
-    accounting: AccountingState
-    time_step: dict[str, torch.Tensor]
-
-
-class MinAtarEnvironment:
+class MinAtarEnvironment(VectorGames):
     """``num_envs`` copies of one MinAtar game that step together, one after the other.
 
     An observation is one uint8 plane of zeros and ones for each kind of object, without a stack:
@@ -137,15 +124,8 @@ class MinAtarEnvironment:
         render_mode: str | None = None,
     ) -> None:
         check_minatar_game(game)
-        if num_envs < 1:
-            raise ValueError(f"env.num_envs={num_envs} must be at least 1")
-        if not 0 <= seed <= MAX_SEED - num_envs:
-            raise ValueError(f"seed={seed} must be in 0..{MAX_SEED - num_envs}")
-        check_render_mode(render_mode, num_envs=num_envs)
-        self._game = game
+        super().__init__(game, num_envs=num_envs, seed=seed, render_mode=render_mode)
         self._protocol = protocol
-        self._seed = seed
-        self._render_mode = render_mode
         base_env = _import_minatar().BaseEnv
         self._envs: list[Any] = [
             base_env(
@@ -160,29 +140,11 @@ class MinAtarEnvironment:
         height, width, num_channels = self._envs[0].observation_space.shape
         assert (height, width) == _SCREEN_SIZE
         self._num_channels = int(num_channels)
-        self._accounting = EpisodeAccounting(num_envs)
-        self._actions_tm1: IntArray | None = None
-        self._time_step: TimeStep | None = None
-
-    @property
-    def game(self) -> str:
-        """The game's name."""
-        return self._game
 
     @property
     def protocol(self) -> MinAtarProtocol:
         """The protocol the games are played under."""
         return self._protocol
-
-    @property
-    def num_envs(self) -> int:
-        """Copies that step together."""
-        return len(self._envs)
-
-    @property
-    def num_actions(self) -> int:
-        """Actions the agent chooses from, ``0..num_actions - 1``."""
-        return len(self._envs[0].action_set)
 
     @property
     def action_meanings(self) -> tuple[str, ...]:
@@ -196,74 +158,21 @@ class MinAtarEnvironment:
         return (self._num_channels, *_SCREEN_SIZE)
 
     @property
-    def stack_size(self) -> int:
-        """Observations are not stacked."""
-        return 1
-
-    @property
-    def frame_skip(self) -> int:
-        """One agent step is one step of the game."""
-        return 1
-
-    @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """``(channels, 10, 10)`` of one copy's observation."""
-        return self.frame_shape
-
-    @property
     def observation_dtype(self) -> np.dtype[np.uint8]:
         """Zeros and ones; a byte a cell, like a grey level of Atari."""
         return np.dtype(np.uint8)
 
-    def reset(self) -> TimeStep:
-        """Start anew from the seed: the same actions lead to the same games every time."""
+    def _open_games(self) -> ObservationArray:
         observation_t = self._empty_observation()
         for i, env in enumerate(self._envs):
             env.game.last_action = 0  # As it is built; the package's reset leaves the last game's.
             observation_t[i] = _planes(env.reset(seed=self._seed + i)[0])
-        self._actions_tm1 = None
-        self._accounting.reset()
-        self._time_step = opening_time_step(observation_t)
-        return self._time_step
+        return observation_t
 
-    def step(self, actions: IntArray) -> TimeStep:
-        """Carry out one action in each copy: ``step_async``, then ``step_wait``.
-
-        Args:
-            actions: ``[num_envs]`` int64 in ``0..num_actions - 1``; ignored where a game starts.
-
-        Raises:
-            ValueError: for actions of another shape or dtype, or out of range.
-        """
-        self.step_async(actions)
-        return self.step_wait()
-
-    def step_async(self, actions: IntArray) -> None:
-        """Remember the actions for ``step_wait``: these games take no time worth sharing.
-
-        Raises:
-            ValueError: as ``step`` does.
-            RuntimeError: an earlier step has not been waited for, or there was no reset.
-        """
-        check_actions(actions, num_envs=self.num_envs, num_actions=self.num_actions)
-        if self._actions_tm1 is not None or self._time_step is None:
-            raise RuntimeError("step_async: reset first, and wait for the step before")
-        self._actions_tm1 = actions.copy()
-
-    def step_wait(self) -> TimeStep:
-        """Carry out the actions of ``step_async``.
-
-        Raises:
-            RuntimeError: no step has been begun.
-        """
-        actions, time_step_tm1 = self._actions_tm1, self._time_step
-        if actions is None or time_step_tm1 is None:
-            raise RuntimeError("step_wait: call step_async first")
-        self._actions_tm1 = None
+    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> Answer:
         observation_t = self._empty_observation()
         reward_t = np.zeros(self.num_envs, dtype=np.float32)
         is_terminal_t = np.zeros(self.num_envs, dtype=np.bool_)
-        is_first_t = time_step_tm1.is_last_t
         for i, env in enumerate(self._envs):
             if is_first_t[i]:
                 observation, _ = env.reset()
@@ -271,64 +180,28 @@ class MinAtarEnvironment:
                 observation, reward_t[i], is_terminal_t[i], _, _ = env.step(int(actions[i]))
             observation_t[i] = _planes(observation)
         length_t = np.where(is_first_t, 0, self._accounting.length + 1)
-        is_last_t: BoolArray = is_terminal_t | (length_t >= self._protocol.max_agent_steps_per_game)
-        episode_return_t, episode_length_t = self._accounting.update(
-            reward_t=reward_t, is_first_t=is_first_t, is_last_t=is_last_t
-        )
-        self._time_step = TimeStep(
+        return Answer(
             observation_t=observation_t,
             reward_t=reward_t,
-            is_first_t=is_first_t,
             is_terminal_t=is_terminal_t,
-            is_last_t=is_last_t,
-            episode_return_t=episode_return_t,
-            episode_length_t=episode_length_t,
+            is_last_t=is_terminal_t | (length_t >= self._protocol.max_agent_steps_per_game),
         )
-        return self._time_step
 
-    def render(self) -> RgbArray:
-        """The game in the package's colours, ``[160, 160, 3]`` uint8.
-
-        Raises:
-            ValueError: without ``render_mode="rgb_array"``.
-        """
-        if self._render_mode is None:
-            raise ValueError("render() needs an environment made with render_mode='rgb_array'")
+    def _picture(self) -> RgbArray:
+        # In the package's colours, 160 x 160.
         cells = np.rint(self._envs[0].render() * 255.0).astype(np.uint8)  # [10, 10, 3]
         picture: RgbArray = cells.repeat(_PIXELS_PER_CELL, axis=0).repeat(_PIXELS_PER_CELL, axis=1)
         return picture
 
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def state_dict(self) -> MinAtarState:
-        """The games in progress, their random generators and scores, exactly.
-
-        Raises:
-            RuntimeError: before the first reset, or while a step is under way.
-        """
-        if self._time_step is None or self._actions_tm1 is not None:
-            raise RuntimeError("state_dict: needs games in progress and no step under way")
+    def _save(self) -> dict[str, Any]:
+        # The games themselves and their random generators, exactly.
         return {
-            "game": self._game,
             "games": [_game_state(env.game.env) for env in self._envs],
             "last_actions": [int(env.game.last_action) for env in self._envs],
             "random_states": [_random_state(env.game.random) for env in self._envs],
-            "accounting": self._accounting.state_dict(),
-            "time_step": self._time_step.state_dict(),
         }
 
-    def load_state_dict(self, state: MinAtarState) -> TimeStep:
-        """Put every game where it stood.
-
-        Returns:
-            The time step they stood at, from which the same actions lead to the same games.
-
-        Raises:
-            ValueError: it is of another game, or of another number of copies.
-        """
-        if state["game"] != self._game:
-            raise ValueError(f"the saved games are of {state['game']}, not of {self._game}")
+    def _restore(self, state: dict[str, Any], time_step: TimeStep) -> None:
         if len(state["games"]) != self.num_envs:
             raise ValueError(
                 f"the saved state has {len(state['games'])} games, this environment {self.num_envs}"
@@ -341,10 +214,6 @@ class MinAtarEnvironment:
             _set_random_state(env.game.random, state["random_states"][i])
             # As after the package's seed(): one generator for the game and its sticky actions.
             env.game.env.random = env.game.random
-        self._actions_tm1 = None
-        self._accounting.load_state_dict(state["accounting"])
-        self._time_step = TimeStep.from_state_dict(state["time_step"])
-        return self._time_step
 
     def _empty_observation(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.empty((self.num_envs, *self.frame_shape), dtype=np.uint8)
