@@ -1,6 +1,6 @@
 """Tries to lose a run: kills, signals, flipped bits, full disks, and the end compared bit for bit.
 
-    python scripts/torture.py                 # 200 faults, about 25 minutes of one core
+    python scripts/torture.py                 # 200 faults, about 15 minutes of one core
     python scripts/torture.py --faults 12 --runs cartpole breakout-sticky   # as `make test` does
     python scripts/torture.py --json FILE     # the table as JSON
 
