@@ -52,60 +52,56 @@ def train_with_interruptions(config, monkeypatch, num_turns):
                     raise
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_goes_on_to_the_bit(tmp_path, monkeypatch, optimizer):
+def check_interrupted_run(tmp_path, monkeypatch, *overrides, base, num_turns, min_stops):
+    """Train straight through, and with an interruption every ``num_turns``; compare every bit."""
     straight, interrupted = (
-        tiny_config(tmp_path / name, f"optimizer={optimizer}", base=SHORT_CARTPOLE)
-        for name in ("straight", "interrupted")
+        tiny_config(tmp_path / name, *overrides, base=base) for name in ("straight", "interrupted")
     )
     running.train(straight, label="straight")
-    assert train_with_interruptions(interrupted, monkeypatch, 23) >= 3
+    assert train_with_interruptions(interrupted, monkeypatch, num_turns) >= min_stops
     assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on_to_the_bit(tmp_path, monkeypatch, optimizer):
+    check_interrupted_run(
+        *(tmp_path, monkeypatch, f"optimizer={optimizer}"),
+        base=SHORT_CARTPOLE,
+        num_turns=23,
+        min_stops=3,
+    )
 
 
 @pytest.mark.parametrize("protocol", ["nature", "machado"])
 def test_atari_goes_on_to_the_bit(tmp_path, monkeypatch, protocol):
     """Breakout loses lives and games; a new seed every 50 steps, the ring goes round twice."""
     monkeypatch.setattr(action_log, "SEEDING_PERIOD_AGENT_STEPS", 50)
-    straight, interrupted = (
-        tiny_config(
-            tmp_path / name, "env.game=breakout", f"env.protocol={protocol}", base=SHORT_PONG
-        )
-        for name in ("straight", "interrupted")
+    check_interrupted_run(
+        *(tmp_path, monkeypatch, "env.game=breakout", f"env.protocol={protocol}"),
+        base=SHORT_PONG,
+        num_turns=71,
+        min_stops=2,
     )
-    running.train(straight, label="straight")
-    assert train_with_interruptions(interrupted, monkeypatch, 71) >= 2
-    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
 
 
 @pytest.mark.parametrize(("task", "num_dimensions"), [("acrobot", 6), ("mountain_car", 2)])
 def test_other_control_tasks_go_on_to_the_bit(tmp_path, monkeypatch, task, num_dimensions):
-    straight, interrupted = (
-        tiny_config(
-            tmp_path / name,
-            f"env={task}",
-            f"network.input_scale={[1.0] * num_dimensions}",
-            "evaluation.num_games=1",
-            base=SHORT_CARTPOLE,
-        )
-        for name in ("straight", "interrupted")
+    scale = f"network.input_scale={[1.0] * num_dimensions}"
+    check_interrupted_run(
+        *(tmp_path, monkeypatch, f"env={task}", scale, "evaluation.num_games=1"),
+        base=SHORT_CARTPOLE,
+        num_turns=31,
+        min_stops=2,
     )
-    running.train(straight, label="straight")
-    assert train_with_interruptions(interrupted, monkeypatch, 31) >= 2
-    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
 
 
 @pytest.mark.parametrize("game", ["asterix", "seaquest"])
 def test_minatar_goes_on_to_the_bit(tmp_path, monkeypatch, game):
     """Sticky actions, games that grow harder, returns of three steps, double Q-learning."""
     pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")
-    straight, interrupted = (
-        tiny_config(tmp_path / name, f"env.game={game}", base=MINATAR)
-        for name in ("straight", "interrupted")
+    check_interrupted_run(
+        *(tmp_path, monkeypatch, f"env.game={game}"), base=MINATAR, num_turns=47, min_stops=2
     )
-    running.train(straight, label="straight")
-    assert train_with_interruptions(interrupted, monkeypatch, 47) >= 2
-    assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
 
 
 def test_comparison_notices_a_single_bit(tmp_path):
