@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import rmsprop
-from dqn import memory, native
+from dqn import memory
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
 from dqn.environments import (
@@ -75,7 +75,6 @@ def set_num_threads(num_threads: int) -> None:
     whose threads do not and whose results do not depend on their number, as many as PyTorch would
     have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
     """
-    native.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
     rmsprop.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
     torch.set_num_threads(num_threads or 1)
 

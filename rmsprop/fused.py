@@ -226,6 +226,8 @@ _num_threads: int | None = None
 def set_num_threads(num_threads: int | None) -> None:
     """Threads of the fused step on the CPU, for all optimizers of this process.
 
+    Other C++ on ``csrc/thread_pool.hpp`` asks for the same number.
+
     They are its own, not PyTorch's: those wait for each other at every step and stall where another
     process keeps a core busy. The result is the same for every number of them.
 

@@ -40,7 +40,6 @@ PONG = (
     "evaluation.video=false",
     "logging.period_agent_steps=50",
 )
-# Every difference from CartPole that decides what a replay or an update holds.
 # Returns of three steps and double Q-learning, on an observation without a stack.
 MINATAR = (
     "experiment=minatar",

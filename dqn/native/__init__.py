@@ -3,19 +3,15 @@
 from dqn.native.torso import (
     NativeTorso,
     TorsoShape,
-    get_num_threads,
     has_bfloat16,
     is_profitable,
-    set_num_threads,
     unavailable_reason,
 )
 
 __all__ = [
     "NativeTorso",
     "TorsoShape",
-    "get_num_threads",
     "has_bfloat16",
     "is_profitable",
-    "set_num_threads",
     "unavailable_reason",
 ]

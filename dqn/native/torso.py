@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rmsprop import get_num_threads
 from rmsprop.native import find_or_build
 
 _SOURCE = Path(__file__).parent / "csrc" / "torso_cpu.cpp"
@@ -52,9 +53,9 @@ class NativeTorso:
     """``x / pixel_max -> convolutions -> flatten -> linear``, a ReLU after each, on the CPU.
 
     The result equals that of PyTorch's layers up to the order of its sums, and is the same for
-    every number of threads (``set_num_threads``). With ``bfloat16`` the operands of all products
-    are rounded to bfloat16 and the sums are float32, as under autocast; the features and the
-    gradients of the parameters stay float32.
+    every number of threads (``rmsprop.set_num_threads``). With ``bfloat16`` the operands of all
+    products are rounded to bfloat16 and the sums are float32, as under autocast; the features and
+    the gradients of the parameters stay float32.
 
     Args:
         shape: of the layers.
@@ -248,29 +249,6 @@ class _TorsoFunction(torch.autograd.Function):
                 bfloat16=ctx.bfloat16,
             ),
         )
-
-
-_num_threads = 1
-
-
-def set_num_threads(num_threads: int) -> None:
-    """Compute every torso of this process with so many threads; results do not depend on it.
-
-    They are not PyTorch's threads: beside a busy neighbour those wait for one another at every
-    step, and two of them were measured ten to sixty times slower than one.
-
-    Raises:
-        ValueError: ``num_threads`` is not positive.
-    """
-    if num_threads < 1:
-        raise ValueError(f"num_threads={num_threads} must be at least 1")
-    global _num_threads
-    _num_threads = num_threads
-
-
-def get_num_threads() -> int:
-    """Threads that torsos are computed with, 1 unless ``set_num_threads`` was called."""
-    return _num_threads
 
 
 @functools.cache

@@ -31,7 +31,7 @@ TORSOS = {"nature": NatureCNN, "nips": NipsCNN, "minatar": MinAtarCNN, "freeway"
 @pytest.fixture(autouse=True)
 def one_thread():
     yield
-    native.set_num_threads(1)
+    rmsprop.set_num_threads(None)
 
 
 def screens(batch, frames=4, seed=0):
@@ -106,7 +106,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads(name, bfloat16):
     observation, direction = observations(name, 5), torch.randn(5, ours.num_features)
     results = []
     for num_threads in (1, 2, 3):
-        native.set_num_threads(num_threads)
+        rmsprop.set_num_threads(num_threads)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             results.append(features_and_gradients(ours, observation, direction))
     for features, gradients in results[1:]:
@@ -222,7 +222,7 @@ def test_float_screens_go_through_the_layers():
 
 def test_num_threads_must_be_positive():
     with pytest.raises(ValueError, match="num_threads=0 must be at least 1"):
-        native.set_num_threads(0)
+        rmsprop.set_num_threads(0)
 
 
 def test_a_missing_compiler_is_named_where_native_was_asked_for(monkeypatch):
