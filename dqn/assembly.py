@@ -12,7 +12,6 @@ from typing import cast
 import numpy as np
 import torch
 
-import rmsprop
 from dqn import memory
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
@@ -45,8 +44,6 @@ from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
 
-# Before anybody has changed it.
-DEFAULT_NUM_THREADS = torch.get_num_threads()
 # A control task has no protocol to say it: the greedy policy is evaluated.
 CONTROL_EVALUATION_EPSILON = 0.0
 # Five minutes of Atari, the length that Mnih et al. 2015 evaluate for.
@@ -66,26 +63,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
-
-
-def set_num_threads(num_threads: int) -> None:
-    """Threads of PyTorch and of our C++, the torso and the optimizer's step; 0 chooses.
-
-    Chosen are one thread for PyTorch, whose threads stall beside a busy neighbour, and for the C++,
-    whose threads do not and whose results do not depend on their number, as many as PyTorch would
-    have taken: one a core, or what ``OMP_NUM_THREADS`` allows (a sweep's jobs).
-    """
-    rmsprop.set_num_threads(num_threads or DEFAULT_NUM_THREADS)
-    torch.set_num_threads(num_threads or 1)
-
-
-def set_float32_precision(precision: str) -> None:
-    """How GPUs multiply float32: exactly, or with ``tf32`` in 19 bits, as PyTorch's convolutions do
-    by default. Results on the CPU do not depend on it.
-    """
-    fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]
 
 
 def protocol_of(config: EnvConfig) -> AtariProtocol | None:

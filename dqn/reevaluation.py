@@ -10,6 +10,7 @@ from dqn import assembly, checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
+from dqn.process import prepare_process
 from dqn.run_directory import CONFIG_FILE, holds_run, unusable_directory
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
@@ -32,7 +33,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
     assembly.check_environment(run_config.env)
-    assembly.set_num_threads(config.num_threads)
+    prepare_process(num_threads=config.num_threads, precision=run_config.precision)
     agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
         out_dir.mkdir(parents=True, exist_ok=True)

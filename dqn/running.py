@@ -14,7 +14,7 @@ from dqn.agent import NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
 from dqn.locking import RunLock
-from dqn.memory import keep_freed_memory
+from dqn.process import prepare_process
 from dqn.progress import Progress
 from dqn.run_directory import (
     CHANGEABLE_KEYS,
@@ -83,9 +83,7 @@ def _train_alone(
         keep_best(run_dir, best_of(saved))
         _say_finished(saved, config, label)
         return _last_return_mean(run_dir)
-    keep_freed_memory()
-    assembly.set_num_threads(config.num_threads)
-    assembly.set_float32_precision(config.precision)
+    prepare_process(num_threads=config.num_threads, precision=config.precision)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
     agent_steps = 0 if saved is None else saved.agent_steps

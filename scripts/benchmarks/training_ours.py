@@ -19,7 +19,8 @@ from hydra import compose, initialize_config_dir
 
 from dqn import assembly
 from dqn.config import CONFIG_DIR, validate
-from dqn.memory import keep_freed_memory, peak_resident_bytes
+from dqn.memory import peak_resident_bytes
+from dqn.process import prepare_process
 from dqn.progress import Progress
 from dqn.seeding import derive_seeds
 from dqn.telemetry import Telemetry
@@ -65,8 +66,7 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = validate(compose("train", ["run_dir=.", *BENCHMARK_OVERRIDES, *overrides]))
     device = assembly.resolve_device(config.device)
-    keep_freed_memory()
-    assembly.set_num_threads(config.num_threads)
+    prepare_process(num_threads=config.num_threads, precision=config.precision)
     seeds = derive_seeds(config.seed)
     environment = assembly.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=device)

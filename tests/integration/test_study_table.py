@@ -1,0 +1,64 @@
+"""``scripts/study_table.py``: a small sweep's table, and a wrong comparison."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from written_runs import LAYER, write_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+# The last evaluation of each run; the two before are 0 and half of it.
+SCORES = {
+    "adam": {"cartpole": [400.0, 40.0, 80.0, 60.0, 20.0]},
+    "sgd": {"cartpole": [8.0, 16.0, 12.0, 4.0, 20.0]},
+}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    write_tree(root / "runs", SCORES, rate=2e-3)
+    run(root, "-m", "dqn.compare", "runs", "--out", "compared", "--bootstrap", "100")
+    return root
+
+
+def run(folder, *arguments, returncode=0):
+    finished = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=280
+    )
+    assert finished.returncode == returncode, finished.stderr
+    return finished
+
+
+def table(folder, *, returncode=0):
+    arguments = ("runs", "compared", "--layer", LAYER, "--at", "190", "--target", "80")
+    script = str(ROOT / "scripts" / "study_table.py")
+    return run(folder, script, *arguments, returncode=returncode)
+
+
+def test_the_table_is_what_the_runs_say(sweep):
+    lines = table(sweep).stdout.splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    # Areas by hand: of 0, s/2 and s at equal distances, the mean height is s/2; then their means.
+    assert [row[0] for row in cells] == ["`adam`", "`sgd`"]
+    assert cells[0][2].startswith("60 [")
+    assert cells[1][2].startswith("6.0 [")
+    # One of five is left out at each end.
+    assert cells[0][3].startswith("60 [")
+    assert cells[1][3].startswith("12.0 [")
+    assert [row[4] for row in cells] == ["2", "0"]
+    assert cells[0][5:] == ["0.001, 0.002, 0.004", "0.25", "0.0002"]
+
+
+def test_a_comparison_that_says_something_else_is_refused(sweep):
+    metrics = sweep / "runs" / "cartpole" / "sgd" / "seed=3" / "metrics.jsonl"
+    kept = metrics.read_text()
+    try:
+        metrics.write_text(kept.replace('"eval/return_mean": 12.0', '"eval/return_mean": 13.0'))
+        refused = table(sweep, returncode=1)
+    finally:
+        metrics.write_text(kept)
+    assert refused.stdout == ""
+    assert "of sgd: " in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
