@@ -18,7 +18,7 @@ Columns are also counted by age: k = 0 is the oldest one not yet overwritten.
 
 import math
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -138,16 +138,18 @@ class TransitionRing:
         shape = (num_envs, slots)
         self._actions = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._rewards = torch.empty(shape, dtype=torch.float32, device=self._device)
-        self._is_terminal = torch.empty(shape, dtype=torch.bool)
+        # What decides which slots can be drawn, in NumPy: a batch needs some thirty operations on
+        # so many values, and each takes a third of what PyTorch's takes.
+        self._is_terminal = np.empty(shape, dtype=np.bool_)
         # Whether a decision was taken in the slot, and how many frames of its game came before it,
         # counted up to stack_size.
-        self._is_transition = torch.zeros(shape, dtype=torch.bool)
-        self._age = torch.zeros(shape, dtype=torch.uint8)
+        self._is_transition = np.zeros(shape, dtype=np.bool_)
+        self._age = np.zeros(shape, dtype=np.uint8)
 
         # The columns of a transition's frames. Two states one step apart share all but one.
         self._num_frames = stack_size + 1 if n_step == 1 else stack_size
-        self._window_offsets = torch.arange(self._num_frames) - (stack_size - 1)
-        self._step_offsets = torch.arange(n_step)
+        self._window_offsets = np.arange(self._num_frames) - (stack_size - 1)
+        self._step_offsets = np.arange(n_step)
 
     @property
     def nbytes(self) -> int:
@@ -160,11 +162,11 @@ class TransitionRing:
         num_columns = self._num_columns
         if num_columns == 0:
             return 0
-        newest = self._slot(torch.arange(num_columns, self._size))
+        newest = self._slot(np.arange(num_columns, self._size))
         num_without_successor = int(self._is_transition[:, newest].sum())
-        k = torch.arange(min(self._stack_size - 1, num_columns)).expand(self._num_envs, -1)
+        k = np.arange(min(self._stack_size - 1, num_columns))
         slot = self._slot(k)
-        is_cut = self._is_transition.gather(1, slot) & (self._age.gather(1, slot) > k)
+        is_cut = self._is_transition[:, slot] & (self._age[:, slot] > k)
         return self._num_transitions - num_without_successor - int(is_cut.sum())
 
     def __len__(self) -> int:
@@ -181,7 +183,7 @@ class TransitionRing:
         """Columns whose successor, ``n_step`` columns on, is written: the oldest ones."""
         return max(self._size - self._n_step, 0)
 
-    def _slot(self, k: torch.Tensor) -> torch.Tensor:
+    def _slot(self, k: IntArray) -> IntArray:
         """Slot of the k-th oldest column."""
         return (k + (self._num_appends - self._size)) % self._slots
 
@@ -215,8 +217,12 @@ class TransitionRing:
             TypeError: ``frame_tm1`` is not of ``frame_dtype``.
         """
         frames = self._column("frame_tm1", frame_tm1, self._frame_shape)
-        if frames.dtype != self._frames.dtype:
-            raise TypeError(f"frame_tm1 is {frames.dtype}, this replay holds {self._frames.dtype}")
+        # A copy: environments may use the memory of their observations again.
+        new_frames = torch.tensor(frames)
+        if new_frames.dtype != self._frames.dtype:
+            raise TypeError(
+                f"frame_tm1 is {new_frames.dtype}, this replay holds {self._frames.dtype}"
+            )
         is_first = self._column("is_first_tm1", is_first_tm1)
         actions = self._column("action_tm1", action_tm1)
         rewards = self._column("reward_t", reward_t)
@@ -228,73 +234,75 @@ class TransitionRing:
         head, newest = self._num_appends % self._slots, (self._num_appends - 1) % self._slots
         self._num_transitions -= int((self._is_transition[:, newest] & is_first).sum())
         self._is_transition[:, newest] &= ~is_first
-        self._num_transitions += int(transition.sum() - self._is_transition[:, head].sum())
+        self._num_transitions += int(transition.sum()) - int(self._is_transition[:, head].sum())
         self._is_transition[:, head] = transition
-        age = (self._age[:, newest] + 1).clamp_(max=self._stack_size)
-        self._age[:, head] = age.masked_fill_(is_first, 0)
+        age = np.minimum(self._age[:, newest] + 1, self._stack_size)
+        self._age[:, head] = np.where(is_first, 0, age)
 
-        self._frames.write(torch.tensor([head]), frames[:, None])
-        self._actions[:, head] = actions.to(self._device)
-        self._rewards[:, head] = rewards.to(self._device)
+        self._frames.write(torch.tensor([head]), new_frames[:, None])
+        self._actions[:, head] = torch.tensor(actions, device=self._device)
+        self._rewards[:, head] = torch.tensor(rewards, device=self._device)
         self._is_terminal[:, head] = terminal
         self._num_appends += 1
 
     def _column(
         self, name: str, values: npt.NDArray[np.generic], shape: tuple[int, ...] = ()
-    ) -> torch.Tensor:
-        """A copy of ``values`` as a tensor, checked to be ``[num_envs, *shape]``."""
-        column = torch.tensor(np.asarray(values))
+    ) -> npt.NDArray[Any]:
+        """``values``, checked to be ``[num_envs, *shape]``."""
+        column = np.asarray(values)
         if column.shape != (self._num_envs, *shape):
             raise ValueError(
                 f"{name} has shape {list(column.shape)}, expected {[self._num_envs, *shape]}"
             )
         return column
 
-    def _is_sampleable(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    def _is_sampleable(self, env: IntArray, k: IntArray) -> BoolArray:
         """Whether k's decision is a transition whose stack lies in the ring, k < num_columns."""
         slot = self._slot(k)
-        num_earlier_frames = self._age[env, slot].clamp(max=self._stack_size - 1)
+        num_earlier_frames = np.minimum(self._age[env, slot], self._stack_size - 1)
         return self._is_transition[env, slot] & (num_earlier_frames <= k)
 
-    def _gather(self, env: torch.Tensor, k: torch.Tensor) -> Batch:
+    def _gather(self, env: IntArray, k: IntArray) -> Batch:
         """The transitions at column ``k`` ``[batch]`` of environments ``env`` ``[batch]``."""
         slots = self._slot(k[:, None] + self._step_offsets)  # [batch, n_step]
         is_transition = self._is_transition[env[:, None], slots]
         is_terminal = self._is_terminal[env[:, None], slots]
         # A step belongs to the transition if it is a decision and no earlier one ended the return.
         # (What is no decision is a game's last observation, or one whose outcome was not seen.)
-        goes_on = (is_transition & ~is_terminal).cumprod(dim=1, dtype=torch.uint8).bool()
+        goes_on = np.logical_and.accumulate(is_transition & ~is_terminal, axis=1)
         is_taken = is_transition
         is_taken[:, 1:] &= goes_on[:, :-1]
-        num_steps = is_taken.sum(dim=1)
+        num_steps = is_taken.sum(axis=1)
 
-        index = (env * self._slots)[:, None] + slots
-        index = index.flatten().to(self._device, non_blocking=True)
+        index = self._to_device((env * self._slots)[:, None] + slots).flatten()
         rewards = self._rewards.flatten().index_select(0, index).view(slots.shape)
         if self._n_step == 1:
             frames = self._frames_at(env, k)
             s_tm1, s_t, rewards = frames[:, :-1], frames[:, 1:], rewards[:, 0]
         else:
             s_tm1, s_t = self._frames_at(env, k), self._frames_at(env, k + num_steps)
-            rewards = rewards * is_taken.to(self._device)
+            rewards = rewards * self._to_device(is_taken)
         has_stack_axis = self._stack_size > 1
         return Batch(
             s_tm1=s_tm1 if has_stack_axis else s_tm1[:, 0],
             a_tm1=self._actions.flatten().index_select(0, index[:: self._n_step]),
             r_t=rewards,
-            is_terminal_t=(is_terminal & is_taken).any(dim=1).to(self._device),
+            is_terminal_t=self._to_device(np.any(is_terminal & is_taken, axis=1)),
             s_t=s_t if has_stack_axis else s_t[:, 0],
-            num_steps=num_steps.to(self._device),
+            num_steps=self._to_device(num_steps),
         )
 
-    def _frames_at(self, env: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    def _to_device(self, values: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device, non_blocking=True)
+
+    def _frames_at(self, env: IntArray, k: IntArray) -> torch.Tensor:
         """``[batch, num_frames, *frame_shape]``: the stack at ``k``, and what shares its frames."""
         window = self._slot(k[:, None] + self._window_offsets) + (env * self._slots)[:, None]
-        num_padding = (self._stack_size - 1) - self._age[env, self._slot(k)].to(torch.int64)
-        is_padding = (torch.arange(self._num_frames) < num_padding[:, None]).flatten()
-        frames = self._frames.gather(window.flatten())
+        num_padding = (self._stack_size - 1) - self._age[env, self._slot(k)].astype(np.int64)
+        is_padding = np.arange(self._num_frames) < num_padding[:, None]
+        frames = self._frames.gather(torch.from_numpy(window.reshape(-1)))
         if is_padding.any():
-            frames.index_fill_(0, is_padding.nonzero().squeeze(1).to(self._device), 0)
+            frames.index_fill_(0, self._to_device(np.flatnonzero(is_padding)), 0)
         return frames.view(len(env), self._num_frames, *self._frame_shape)
 
     @property
@@ -329,9 +337,9 @@ class TransitionRing:
         state = RingState(
             actions=self._actions[:, :size].clone(),
             rewards=self._rewards[:, :size].clone(),
-            is_terminal=self._is_terminal[:, :size].clone(),
-            is_transition=self._is_transition[:, :size].clone(),
-            age=self._age[:, :size].clone(),
+            is_terminal=torch.tensor(self._is_terminal[:, :size]),
+            is_transition=torch.tensor(self._is_transition[:, :size]),
+            age=torch.tensor(self._age[:, :size]),
             num_appends=self._num_appends,
             slots=self._slots,
             stack_size=self._stack_size,
@@ -362,10 +370,10 @@ class TransitionRing:
             self._frames.write(torch.arange(size), state["frames"])
         self._actions[:, :size] = state["actions"]
         self._rewards[:, :size] = state["rewards"]
-        self._is_terminal[:, :size] = state["is_terminal"]
+        self._is_terminal[:, :size] = state["is_terminal"].numpy()
         self._is_transition[:, size:] = False
-        self._is_transition[:, :size] = state["is_transition"]
-        self._age[:, :size] = state["age"]
+        self._is_transition[:, :size] = state["is_transition"].numpy()
+        self._age[:, :size] = state["age"].numpy()
         self._num_appends = state["num_appends"]
         self._num_transitions = int(self._is_transition.sum())
 
@@ -376,10 +384,10 @@ class TransitionRing:
             RuntimeError: an invariant is broken.
         """
         size, stack_size = self._size, self._stack_size
-        slot = self._slot(torch.arange(size))
-        age = self._age[:, slot].to(torch.int64)
+        slot = self._slot(np.arange(size))
+        age = self._age[:, slot].astype(np.int64)
         is_transition = self._is_transition[:, slot]
-        ages_on = age[:, 1:] == (age[:, :-1] + 1).clamp(max=stack_size)
+        ages_on = age[:, 1:] == np.minimum(age[:, :-1] + 1, stack_size)
         if not (ages_on | (age[:, 1:] == 0)).all():
             raise RuntimeError("the age of a frame neither restarts nor goes on by one")
         if (is_transition[:, :-1] & (age[:, 1:] == 0)).any():
@@ -388,7 +396,7 @@ class TransitionRing:
             raise RuntimeError("the first slot written does not open a game")
         if self._num_transitions != int(self._is_transition.sum()):
             raise RuntimeError("the count of transitions is wrong")
-        k = torch.arange(self._num_columns).repeat(self._num_envs)
-        env = torch.arange(self._num_envs).repeat_interleave(self._num_columns)
+        k = np.tile(np.arange(self._num_columns), self._num_envs)
+        env = np.repeat(np.arange(self._num_envs), self._num_columns)
         if self.num_sampleable != int(self._is_sampleable(env, k).sum()):
             raise RuntimeError("the count of sampleable transitions is wrong")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from dqn.replay.ring import RingState, TransitionRing
@@ -97,18 +98,20 @@ class UniformReplay(TransitionRing):
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        if self.num_sampleable == 0:
+        # Of more transitions than the two ends of the ring can hide, some can be drawn: the count,
+        # which takes longer, is needed for the first few only.
+        num_hidden = self._num_envs * (self._n_step + self._stack_size - 1)
+        if self._num_transitions <= num_hidden and self.num_sampleable == 0:
             raise ValueError("the replay holds no complete transition yet: append before sampling")
         num_columns = self._num_columns
-        drawn = torch.empty(0, dtype=torch.int64)
+        drawn = np.empty(0, dtype=np.int64)
         while len(drawn) < batch_size:
             candidates = torch.randint(
                 self._num_envs * num_columns, (2 * batch_size,), generator=self._generator
-            )
-            env, k = candidates // num_columns, candidates % num_columns
-            drawn = torch.cat([drawn, candidates[self._is_sampleable(env, k)]])
-        drawn = drawn[:batch_size]
-        return self._gather(drawn // num_columns, drawn % num_columns)
+            ).numpy()
+            env, k = np.divmod(candidates, num_columns)
+            drawn = np.concatenate([drawn, candidates[self._is_sampleable(env, k)]])
+        return self._gather(*np.divmod(drawn[:batch_size], num_columns))
 
     def state_dict(self, *, with_frames: bool = True) -> ReplayState:
         """Everything that decides later samples: the written slots and the generator.
