@@ -11,6 +11,7 @@ from typing import NamedTuple, TypedDict, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from dqn.losses import double_q_learning_td_error, n_step_return
 from dqn.networks import QNetwork, QNetworkOutput
@@ -150,6 +151,7 @@ class DQN:
             # A graph replays hundreds of kernels with one launch; for CPUs there is no such mode.
             mode = "reduce-overhead" if device.type == "cuda" else None
             self._evaluate = torch.compile(self._evaluate, mode=mode, dynamic=False)
+        self._parameters = tuple(network.parameters())
         self.target_network.requires_grad_(False)
         self._update_target_network()
 
@@ -182,6 +184,9 @@ class DQN:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        # PyTorch's fused optimizers write the weights without telling autograd, and so the native
+        # torso, which lays them out again only when their versions have changed.
+        increment_version(self._parameters)
         self.num_updates += 1
         if self.num_updates % self._target_update_period_updates == 0:
             self._update_target_network()

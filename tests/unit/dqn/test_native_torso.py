@@ -6,11 +6,17 @@ from functools import partial
 
 import pytest
 import torch
+import yaml
 
 import rmsprop.native
 from dqn import native
+from dqn.agent import DQN
+from dqn.assembly import build_optimizer
+from dqn.config import CONFIG_DIR
+from dqn.losses import clipped_error_loss
 from dqn.native import torso as native_torso
 from dqn.networks import MinAtarCNN, NatureCNN, NipsCNN, build_q_network
+from dqn.types import Batch
 
 if native.unavailable_reason() is not None:
     pytest.skip(f"no native torso: {native.unavailable_reason()}", allow_module_level=True)
@@ -154,6 +160,55 @@ def test_changed_weights_are_seen():
     after = ours(observation)
     assert not torch.equal(before, after)
     assert relative_error(after, reference.layers(observation.double() / 255)) < 1e-6
+
+
+def optimizer_files():
+    return sorted((CONFIG_DIR / "optimizer").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", optimizer_files(), ids=lambda file: file.stem)
+def test_every_optimizer_is_seen_to_learn(file):
+    # PyTorch's fused optimizers change weights without changing their versions.
+    ours, reference = (
+        build_q_network(
+            torso=partial(MinAtarCNN, implementation=implementation),
+            observation_shape=(4, 10, 10),
+            num_actions=3,
+        )
+        for implementation in ("native", "torch")
+    )
+    agent = DQN(
+        network=ours,
+        target_network=copy.deepcopy(ours),
+        optimizer=build_optimizer(yaml.safe_load(file.read_text()), ours),
+        num_actions=3,
+        loss=partial(clipped_error_loss, reduction="sum"),
+        double_q_learning=False,
+        discount=0.9,
+        reward_clip=None,
+        target_update_period_updates=1000,
+        exploration_seed=0,
+        device=torch.device("cpu"),
+        autocast_dtype=None,
+        compiled=False,
+    )
+    observation = observations("minatar", 8)
+    batch = Batch(
+        s_tm1=observation,
+        a_tm1=torch.arange(8) % 3,
+        r_t=torch.ones(8),
+        is_terminal_t=torch.ones(8, dtype=torch.bool),
+        s_t=observation,
+        num_steps=torch.ones(8, dtype=torch.int64),
+    )
+    before = ours(observation).q_values
+    for _ in range(5):
+        agent.learn(batch)
+    after = ours(observation).q_values
+    assert not torch.equal(after, before)
+    # PyTorch's layers keep nothing: what the weights say now.
+    reference.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(after, reference(observation).q_values)
 
 
 def test_weights_changed_between_forward_and_backward_are_refused():
