@@ -181,7 +181,8 @@ class DQN:
         loss, q_tm1 = self._evaluate(batch)
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):
             raise NonFiniteError(f"the loss is {loss.item()}", batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:  # As zero_grad does, in a tenth of its time.
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         # PyTorch's fused optimizers write the weights without telling autograd, and so the native
@@ -230,10 +231,12 @@ class DQN:
         return loss, q_tm1
 
     def _q_values(self, network: QNetwork, states: Tensor) -> Tensor:
-        with torch.autocast(
-            self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None
-        ):
-            output: QNetworkOutput = network(states)
+        output: QNetworkOutput
+        if self._autocast_dtype is None:  # Entering autocast to disable it costs what a head does.
+            output = network(states)
+        else:
+            with torch.autocast(self.device.type, dtype=self._autocast_dtype):
+                output = network(states)
         return output.q_values
 
     def _update_target_network(self) -> None:

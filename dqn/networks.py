@@ -10,7 +10,7 @@ was written, and as PyTorch's layers still do by default.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -122,6 +122,10 @@ class ScreenCNN(Torso):
         self.layers.add_module("flatten", nn.Flatten())
         self.layers.add_module("linear", nn.Linear(channels * side * side, num_features))
         self.layers.add_module(f"relu{len(filters) + 1}", nn.ReLU())
+        # Those with weight and bias, in order; a tuple, so that no layer is registered twice.
+        self._weighted = tuple(
+            layer for layer in self.layers if isinstance(layer, nn.Conv2d | nn.Linear)
+        )
         self._native: NativeTorso | None = None
         if implementation == "native" and (reason := unavailable_reason()) is not None:
             raise ValueError(f"network.implementation=native: {reason}; use auto or torch")
@@ -134,7 +138,11 @@ class ScreenCNN(Torso):
             torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
         if self._native is not None and self._native.supports(observation, bfloat16=bfloat16):
-            return self._native(observation, list(self.parameters()), bfloat16=bfloat16)
+            # As self.parameters(), which walks through all modules at every call.
+            parameters = [p for layer in self._weighted for p in (layer.weight, layer.bias)]
+            return self._native(
+                observation, cast("list[torch.Tensor]", parameters), bfloat16=bfloat16
+            )
         features: torch.Tensor = self.layers(observation / self.pixel_max)
         return features
 
@@ -317,6 +325,8 @@ class LinearHead(Head):
         """Values ``[batch, num_actions]`` of features ``[batch, num_features]``."""
         # Not under autocast: in bf16 a value near 10 is a multiple of 1/16, coarser than the
         # differences between actions that the greedy policy and the TD error live on.
+        if not torch.is_autocast_enabled(features.device.type):
+            return QNetworkOutput(q_values=self.linear(features))
         with torch.autocast(features.device.type, enabled=False):
             q_values = self.linear(features.to(self.linear.weight.dtype))
         return QNetworkOutput(q_values=q_values)
