@@ -76,14 +76,16 @@ def find_or_build(source: Path, stem: str, extra_flags: tuple[str, ...]) -> ctyp
     """The library of one C++ source: the best one in the cache, else the best that can be built.
 
     Args:
-        source: one file, which may include ``csrc/thread_pool.hpp`` of this package.
+        source: one file, which may include headers (``*.hpp``) beside it and
+            ``csrc/thread_pool.hpp`` of this package.
         stem: how the library's name in the cache begins.
         extra_flags: for the compiler, after ours.
 
     Raises:
         OSError: if there is none, with the reason.
     """
-    sources = b"".join(file.read_bytes() for file in (source, *_HEADERS))
+    headers = sorted({*source.parent.glob("*.hpp"), *_HEADERS})
+    sources = b"".join(file.read_bytes() for file in (source, *headers))
     fingerprint = sources + _processor().encode()
     directory = _cache_directory()
     candidates = []
