@@ -128,7 +128,7 @@ def test_two_sweeps_in_one_directory_are_refused(tmp_path):
     [
         ("sweep_optimizers", 18 * 2 * 8 * 5),
         ("sweep_cartpole", 18 * 20),
-        ("sweep_minatar", 6 * 2 * 5),
+        ("sweep_minatar", 8 * 2 * 5),
         ("sweep_pong", 4 * 2),
     ],
 )

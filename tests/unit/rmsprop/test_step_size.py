@@ -55,7 +55,7 @@ PUBLISHED = {
     ),
     "PyTorch, sum, ε outside": ({"lr": 2.5e-4, "eps": 0.01}, 2.5e-2, 0.01),
     # The misread table: 20 times the naive port.
-    "MinAtar with momentum 0.95": (
+    "naive port with momentum 0.95": (
         {"lr": 2.5e-4, "eps": 0.01, "scale": MEAN, "momentum": 0.95},
         7.8125e-4 * 20,
         0.32,
@@ -77,6 +77,18 @@ PUBLISHED = {
         {"rule": "adam", "lr": 6.25e-5, "eps": 1.5e-4, "scale": 2 * MEAN},
         2.60417e-2,
         0.0024,
+    ),
+    # 1e-4 * 2 / 32 / 1e-8
+    "CleanRL, MSE": (
+        {"rule": "adam", "lr": 1e-4, "eps": 1e-8, "scale": 2 * MEAN},
+        625.0,
+        1.6e-7,
+    ),
+    # 1e-4 / 32 / 1e-8
+    "Stable-Baselines3, Huber": (
+        {"rule": "adam", "lr": 1e-4, "eps": 1e-8, "scale": MEAN},
+        312.5,
+        3.2e-7,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``scripts/study_table.py``: a small sweep's table, and a wrong comparison."""
+"""What is printed about a study: a small sweep's table, its contrasts, and a wrong comparison."""
 
 import subprocess
 import sys
@@ -62,3 +62,27 @@ def test_a_comparison_that_says_something_else_is_refused(sweep):
     assert refused.stdout == ""
     assert "of sgd: " in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_contrasts_are_paired_by_seed(sweep):
+    script = str(ROOT / "scripts" / "study_contrasts.py")
+    row = run(sweep, script, "compared", "adam:sgd").stdout.splitlines()[2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    # Of means over training, half of SCORES: -196, -12, -34, -28 and 0. As large a sum have all
+    # signs alike, the zero's either way: 4 of 32.
+    assert cells[:2] == ["`sgd` − `adam`", "5"]
+    assert cells[2].startswith("-54 [")
+    assert cells[3:] == ["0.12", "0.12"]
+
+
+@pytest.mark.parametrize(
+    ("contrast", "complaint"),
+    [
+        ("adam", "study_contrasts: 'adam' must be two settings, A:B"),
+        ("adam:x", "study_contrasts: 'x' is no setting of this comparison: adam, sgd"),
+    ],
+)
+def test_a_contrast_that_cannot_be_asked_is_refused(sweep, contrast, complaint):
+    script = str(ROOT / "scripts" / "study_contrasts.py")
+    refused = run(sweep, script, "compared", contrast, returncode=1)
+    assert (refused.stdout, refused.stderr) == ("", complaint + "\n")
