@@ -188,8 +188,8 @@ def _improvements(comparison: Comparison) -> Drawing | None:
     return Drawing(
         "improvement",
         "Probability of improvement",
-        "How often a run of the first group beats a run of the second on a game drawn at random, "
-        f"ties counted half, with {percent(comparison)} intervals where there is room. 0.5 is a "
+        "How often a run of the first group ends above one of the second, on a game drawn at "
+        f"random, ties half, with {percent(comparison)} intervals where there is room. 0.5 is a "
         "coin toss. It says how often, not by how much, and needs no human scores.",
         "; ".join(f"{pair}: {in_words(interval)}" for pair, interval in pairs.items()),
         figure,

@@ -42,7 +42,8 @@ class Comparison:
         aggregate_games: games that aggregates run over; empty where none can be formed.
         is_normalised: whether aggregates are of normalised scores, else of raw returns.
         aggregates: by statistic's name and group.
-        improvements: probability that the first group's run outscores the second's.
+        improvements: probability that the first group's run outscores the second's in the end.
+        improvements_over_training: the same of their mean scores over training.
         thresholds: of the profiles.
         profiles: by group.
         mean_curves: by group and game.
@@ -65,6 +66,7 @@ class Comparison:
     is_normalised: bool
     aggregates: Mapping[str, Mapping[str, Interval]]
     improvements: Mapping[tuple[str, str], Interval]
+    improvements_over_training: Mapping[tuple[str, str], Interval]
     thresholds: Float64Array
     profiles: Mapping[str, Interval]
     mean_curves: Mapping[GroupGame, Band]
@@ -127,6 +129,7 @@ def compare(selection: Selection, inference: Inference) -> Comparison:
         is_normalised=is_normalised,
         aggregates=aggregates,
         improvements=_improvements(selection, finals, inference),
+        improvements_over_training=_improvements(selection, areas, inference),
         thresholds=thresholds,
         profiles={
             group: inference.interval(lambda s: performance_profile(s, thresholds), s)
@@ -187,10 +190,10 @@ def _areas(selection: Selection, key: GroupGame) -> Float64Array:
 
 
 def _improvements(
-    selection: Selection, finals: Mapping[GroupGame, Float64Array], inference: Inference
+    selection: Selection, scores: Mapping[GroupGame, Float64Array], inference: Inference
 ) -> dict[tuple[str, str], Interval]:
     # Ranks within a game need no normalisation: every shared game counts.
-    by_group = {g: [finals[g, game] for game in selection.games] for g in selection.groups}
+    by_group = {g: [scores[g, game] for game in selection.games] for g in selection.groups}
     return {
         (x, y): inference.interval(probability_of_improvement, by_group[x], by_group[y])
         for x in selection.groups

@@ -152,9 +152,14 @@ def sample_efficiency(comparison: Comparison) -> Table:
 def improvement_summary(comparison: Comparison) -> Table:
     """Every ordered pair of groups, with its interval."""
     rows: list[tuple[Cell, ...]] = [
-        (x, y, format_interval(interval)) for (x, y), interval in comparison.improvements.items()
+        (
+            *pair,
+            format_interval(interval),
+            format_interval(comparison.improvements_over_training[pair]),
+        )
+        for pair, interval in comparison.improvements.items()
     ]
-    columns = ("a run of", "outscores one of", "with probability")
+    columns = ("a run of", "outscores one of", "in the end", "in its mean over training")
     return Table("pairs", "Probability of improvement", columns, rows)
 
 
@@ -240,9 +245,14 @@ def _games(comparison: Comparison) -> Table:
 
 def _improvements(comparison: Comparison) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (x, y, *_cells(interval)) for (x, y), interval in comparison.improvements.items()
+        (score, x, y, *_cells(interval))
+        for score, improvements in (
+            ("final return", comparison.improvements),
+            ("mean over training", comparison.improvements_over_training),
+        )
+        for (x, y), interval in improvements.items()
     ]
-    columns = ("group", "other", *INTERVAL_COLUMNS)
+    columns = ("score", "group", "other", *INTERVAL_COLUMNS)
     return Table("improvement", "Probability of improvement", columns, rows)
 
 

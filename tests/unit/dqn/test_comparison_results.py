@@ -62,6 +62,17 @@ def test_improvement_counts_pairs_of_every_shared_game():
     assert comparison.improvements["sgd", "adam"].estimate == pytest.approx(1 - np.mean(wins))
 
 
+def test_improvement_over_training_compares_areas():
+    # Adam ends above SGD, and was below it for most of the time.
+    runs = [
+        *(make_run("adam", seed=s, scores=(0, 0, 5 + s)) for s in range(1, 6)),
+        *(make_run("sgd", seed=s, scores=(4, 4, 4)) for s in range(1, 6)),
+    ]
+    comparison = compare(select(runs), Inference(**FAST))
+    assert comparison.improvements["adam", "sgd"].estimate == 1.0
+    assert comparison.improvements_over_training["adam", "sgd"].estimate == 0.0
+
+
 def test_score_is_the_last_one_measured_at_or_before_the_common_step():
     late = make_run("sgd", seed=2, steps=(90, 190, 290, 600), scores=(0, 1, 7, 99))
     comparison = compare(select([make_run("adam"), late]), Inference(**FAST))
