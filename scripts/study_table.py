@@ -1,12 +1,16 @@
-"""A sweep's table in Markdown, recomputed from its runs and held against ``dqn-compare``'s numbers.
+"""A sweep's tables in Markdown, computed again from its runs and held against ``dqn-compare``'s.
 
     dqn-compare runs/sweep_cartpole --skip-unfinished --out cc
-    python scripts/study_table.py runs/sweep_cartpole cc --at 2000 --target 475
+    python scripts/study_table.py runs/sweep_cartpole cc --target 475 --at 2000 10000 \\
+        --layers torso.layers.linear1.weight torso.layers.linear2.weight head.linear.weight
 
 For one game that is compared in raw returns. Scores are computed again here, from
 ``metrics.jsonl`` alone and without any of ``dqn``'s code; where one differs from the comparison's,
-the exit status is 1. Only intervals are taken from it. Effective learning rates are medians over
-seeds, at the diagnostics nearest to ``--at``.
+the exit status is 1. Only intervals are taken from it.
+
+The second table holds, by layer, the median effective learning rate and in brackets the share of
+elements at the ε bound, at the diagnostics nearest to each step of ``--at``; and ‖Δθ‖ / ‖θ‖ as a
+mean over the run. All three are medians over seeds.
 """
 
 import argparse
@@ -16,13 +20,16 @@ import math
 import sys
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 Points = list[tuple[float, float]]
+Metrics = dict[Path, list[dict[str, Any]]]
+"""A run's directory -> the lines of its metrics."""
 Interval = tuple[float, float, float]
 """Estimate, lower and upper end."""
 
@@ -101,16 +108,13 @@ def nearest(values: Points, step: float) -> float:
     return min(values, key=lambda point: abs(point[0] - step))[1] if values else math.nan
 
 
-def rows(
+def score_rows(
+    metrics: Metrics,
     runs: dict[str, list[Path]],
     intervals: dict[tuple[str, str], Interval],
-    *,
-    layer: str,
-    at: float,
     target: float,
-) -> list[tuple[float, str]]:
-    """(mean over training, line of Markdown) of every group; raises ValueError at a difference."""
-    metrics = {run: read_lines(run / "metrics.jsonl") for group in runs.values() for run in group}
+) -> dict[str, tuple[str, ...]]:
+    """Setting -> its cells, best mean over training first; ValueError where numbers differ."""
     curves = {run: points(lines, "eval/return_mean") for run, lines in metrics.items()}
     # As in the comparison: up to the step that every run has reached.
     end = min(curve[-1][0] for curve in curves.values())
@@ -127,24 +131,46 @@ def rows(
             if not math.isclose(value, compared, rel_tol=1e-9, abs_tol=1e-9):
                 raise ValueError(f"{statistic} of {group}: {value} here, {compared} in dqn-compare")
         reached = sum(any(value >= target for _, value in curves[run]) for run in members)
-
-        def diagnostic(tag: str, members: list[Path] = members) -> str:
-            values = [nearest(points(metrics[run], tag), at) for run in members]
-            return "—" if any(map(math.isnan, values)) else f"{median(values):.2g}"
-
-        rates = ", ".join(diagnostic(f"effective_lr/{layer}/p{q}") for q in ("05", "50", "95"))
-        columns = (
-            f"`{group}`",
+        cells = (
             str(len(members)),
             shown(intervals[AREA, group]),
             shown(intervals[LAST, group]),
             str(reached),
-            rates,
-            diagnostic(f"effective_lr_eps_bound/{layer}"),
-            diagnostic(f"update_ratio/{layer}"),
         )
-        table.append((recomputed[AREA], f"| {' | '.join(columns)} |"))
-    return sorted(table, reverse=True)
+        table.append((recomputed[AREA], group, cells))
+    return {group: cells for _, group, cells in sorted(table, reverse=True)}
+
+
+def layer_cells(
+    metrics: Metrics, members: list[Path], layers: Sequence[str], at: Sequence[float]
+) -> tuple[str, ...]:
+    """Rates and shares at each step, then the mean update ratio, layer by layer."""
+
+    def median_of(value: Callable[[Points], float], tag: str) -> str:
+        values = [value(points(metrics[run], tag)) for run in members]
+        return "—" if any(map(math.isnan, values)) else f"{median(values):.2g}"
+
+    cells = []
+    for layer in layers:
+        for step in at:
+            there = partial(nearest, step=step)
+            rate = median_of(there, f"effective_lr/{layer}/p50")
+            bound = median_of(there, f"effective_lr_eps_bound/{layer}")
+            cells.append(f"{rate} ({bound})")
+        cells.append(median_of(mean_value, f"update_ratio/{layer}"))
+    return tuple(cells)
+
+
+def mean_value(values: Points) -> float:
+    """Mean of all values; NaN where there is none."""
+    return mean(value for _, value in values) if values else math.nan
+
+
+def print_table(header: Sequence[str], rows: dict[str, tuple[str, ...]]) -> None:
+    print(f"| {' | '.join(header)} |")
+    print("|" + "---|" * len(header))
+    for name, cells in rows.items():
+        print(f"| `{name}` | {' | '.join(cells)} |")
 
 
 def shown(interval: Interval) -> str:
@@ -164,35 +190,32 @@ def main() -> int:
     )
     parser.add_argument("runs", type=Path, help="the sweep's directory")
     parser.add_argument("comparison", type=Path, help="what dqn-compare wrote about it")
-    parser.add_argument("--layer", default="torso.layers.linear2.weight", metavar="PARAMETER")
-    parser.add_argument("--at", type=float, required=True, metavar="STEP", help="agent steps")
     parser.add_argument("--target", type=float, required=True, metavar="RETURN")
+    parser.add_argument("--layers", nargs="+", default=[], metavar="PARAMETER")
+    parser.add_argument("--at", nargs="+", type=float, default=[], metavar="STEP")
     arguments = parser.parse_args()
+    layers, at = arguments.layers, arguments.at
     try:
-        lines = rows(
-            compared_runs(arguments.comparison / "runs.csv", arguments.runs),
-            read_intervals(arguments.comparison / "aggregates.csv"),
-            layer=arguments.layer,
-            at=arguments.at,
-            target=arguments.target,
-        )
+        runs = compared_runs(arguments.comparison / "runs.csv", arguments.runs)
+        intervals = read_intervals(arguments.comparison / "aggregates.csv")
+        metrics = {
+            run: read_lines(run / "metrics.jsonl") for group in runs.values() for run in group
+        }
+        scores = score_rows(metrics, runs, intervals, arguments.target)
     except (OSError, ValueError) as error:
         print(f"study_table: {error}", file=sys.stderr)
         return 1
-    header = (
-        "setting",
-        "seeds",
-        "mean over training",
-        "last evaluation, IQM",
-        f"seeds that reached {arguments.target:g}",
-        f"rate of `{arguments.layer}` at {arguments.at:g}: p05, p50, p95",
-        "share at the ε bound",
-        "‖Δθ‖/‖θ‖",
-    )
-    print(f"| {' | '.join(header)} |")
-    print("|" + "---|" * len(header))
-    for _, line in lines:
-        print(line)
+    reached = f"seeds that reached {arguments.target:g}"
+    print_table(("setting", "seeds", "mean over training", "last evaluation, IQM", reached), scores)
+    if layers:
+        print()
+        columns = [
+            column
+            for layer in layers
+            for column in (*(f"`{layer}` at {step:g}" for step in at), "‖Δθ‖/‖θ‖")
+        ]
+        cells = {group: layer_cells(metrics, runs[group], layers, at) for group in scores}
+        print_table(("setting", *columns), cells)
     return 0
 
 

@@ -32,14 +32,18 @@ def run(folder, *arguments, returncode=0):
 
 
 def table(folder, *, returncode=0):
-    arguments = ("runs", "compared", "--layer", LAYER, "--at", "190", "--target", "80")
+    arguments = ("runs", "compared", "--target", "80", "--layers", LAYER, "--at", "190")
     script = str(ROOT / "scripts" / "study_table.py")
     return run(folder, script, *arguments, returncode=returncode)
 
 
+def rows_of(text):
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()[2:]]
+
+
 def test_the_table_is_what_the_runs_say(sweep):
-    lines = table(sweep).stdout.splitlines()[2:]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    scores, layers = table(sweep).stdout.split("\n\n")
+    cells = rows_of(scores)
     # Areas by hand: of 0, s/2 and s at equal distances, the mean height is s/2; then their means.
     assert [row[0] for row in cells] == ["`adam`", "`sgd`"]
     assert cells[0][2].startswith("60 [")
@@ -48,7 +52,7 @@ def test_the_table_is_what_the_runs_say(sweep):
     assert cells[0][3].startswith("60 [")
     assert cells[1][3].startswith("12.0 [")
     assert [row[4] for row in cells] == ["2", "0"]
-    assert cells[0][5:] == ["0.001, 0.002, 0.004", "0.25", "0.0002"]
+    assert rows_of(layers)[0] == ["`adam`", "0.002 (0.25)", "0.0002"]
 
 
 def test_a_comparison_that_says_something_else_is_refused(sweep):
@@ -66,8 +70,7 @@ def test_a_comparison_that_says_something_else_is_refused(sweep):
 
 def test_contrasts_are_paired_by_seed(sweep):
     script = str(ROOT / "scripts" / "study_contrasts.py")
-    row = run(sweep, script, "compared", "adam:sgd").stdout.splitlines()[2]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    (cells,) = rows_of(run(sweep, script, "compared", "adam:sgd").stdout)
     # Of means over training, half of SCORES: -196, -12, -34, -28 and 0. As large a sum have all
     # signs alike, the zero's either way: 4 of 32.
     assert cells[:2] == ["`sgd` − `adam`", "5"]
