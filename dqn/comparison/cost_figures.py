@@ -115,9 +115,7 @@ def layer_rates(comparison: Comparison, game: str) -> Drawing:
                 if row == 0 and f"effective_lr/{name}/p95" in curves:
                     low = curves[f"effective_lr/{name}/p05"].median
                     high = curves[f"effective_lr/{name}/p95"].median
-                axes.fill_between(
-                    curve.x, low, high, color=ink.colour(group), alpha=0.16, linewidth=0
-                )
+                ink.fill(axes, group, curve.x, low, high)
             axes.set_yscale(scale)
             if scale == "linear":
                 axes.set_ylim(-0.03, 1.03)
@@ -135,7 +133,7 @@ def layer_rates(comparison: Comparison, game: str) -> Drawing:
         "effective learning rate, lr / (√v + ε); the band spans the 5th to the 95th percentile of "
         "the layer's elements. Middle: share of elements whose denominator is mostly ε; at 1 the "
         "layer moves like SGD. Bottom: size of an update relative to the weights. In the lower two "
-        "rows the band spans all runs.",
+        f"rows the band spans all runs.{ink.note}",
         "; ".join(
             f"{group}: {name} {curve.median[-1]:.2g}"
             for group, curves in layers.items()

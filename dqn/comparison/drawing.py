@@ -41,6 +41,8 @@ DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 1.5,
 INK = "#1b1f24"
 FAINT = "#c3cad2"
 MAX_PANELS_WITH_IQM = 4
+# As many as there are colours: more bands over one another are a fog.
+MAX_GROUPS_WITH_BANDS = len(COLOURS)
 STYLE = {
     "svg.hashsalt": "rmsprop-dqn",
     "font.family": ["DejaVu Sans"],
@@ -131,13 +133,20 @@ class Ink:
 
     def band(self, axes: Axes, group: str, band: Band) -> None:
         self.line(axes, group, band.x, band.interval.estimate)
-        axes.fill_between(
-            band.x,
-            band.interval.low,
-            band.interval.high,
-            color=self.colour(group),
-            alpha=0.16,
-            linewidth=0,
+        self.fill(axes, group, band.x, band.interval.low, band.interval.high)
+
+    def fill(self, axes: Axes, group: str, x: Any, low: Any, high: Any) -> None:
+        if len(self._index) <= MAX_GROUPS_WITH_BANDS:
+            axes.fill_between(x, low, high, color=self.colour(group), alpha=0.16, linewidth=0)
+
+    @property
+    def note(self) -> str:
+        """What a caption has to add."""
+        if len(self._index) <= MAX_GROUPS_WITH_BANDS:
+            return ""
+        return (
+            f" More than {MAX_GROUPS_WITH_BANDS} groups have no bands drawn, which would hide one "
+            "another; --only compares fewer."
         )
 
 

@@ -72,7 +72,8 @@ def _learning_curves(comparison: Comparison) -> Drawing:
         "learning_curves",
         "Learning curves",
         f"Returns over {unit}: mean{' and interquartile mean' if with_iqm else ''} over seeds with "
-        f"pointwise {percent(comparison)} bootstrap intervals, linear between measurements.",
+        f"pointwise {percent(comparison)} bootstrap intervals, linear between measurements."
+        f"{ink.note}",
         "; ".join(_describe_curves(comparison)),
         figure,
     )
