@@ -142,7 +142,7 @@ def main() -> int:
     ):
         estimate = float(np.mean([d.mean() for d in by_game]))
         low, high = interval(by_game)
-        digits = 0 if abs(estimate) >= 10 else 2
+        digits = 0 if max(-low, high) >= 10 else 2
         print(
             f"| `{second}` − `{first}` | {sum(map(len, by_game))} "
             f"| {estimate:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] "
