@@ -137,12 +137,14 @@ class ScreenCNN(Torso):
         bfloat16 = (
             torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
-        if self._native is not None and self._native.supports(observation, bfloat16=bfloat16):
+        if self._native is not None:
             # As self.parameters(), which walks through all modules at every call.
-            parameters = [p for layer in self._weighted for p in (layer.weight, layer.bias)]
-            return self._native(
-                observation, cast("list[torch.Tensor]", parameters), bfloat16=bfloat16
+            parameters = cast(
+                "list[torch.Tensor]",
+                [p for layer in self._weighted for p in (layer.weight, layer.bias)],
             )
+            if self._native.supports(observation, parameters, bfloat16=bfloat16):
+                return self._native(observation, parameters, bfloat16=bfloat16)
         features: torch.Tensor = self.layers(observation / self.pixel_max)
         return features
 

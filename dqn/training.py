@@ -315,6 +315,7 @@ class Trainer:
         started = time.perf_counter()
         evaluation = self._evaluate()
         if evaluation is None:
+            self._interval.exclude_seconds(time.perf_counter() - started)
             return
         self.evaluated_agent_steps = self.agent_steps
         stop_at = self._plan.stop_at_return_mean
@@ -324,8 +325,10 @@ class Trainer:
                 name: tensor.detach().to("cpu", copy=True)
                 for name, tensor in self.agent.network.state_dict().items()
             }
-            self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
-            self._keep_best(self)
+            # An update that breaks the network is noticed at the next one, which is yet to come.
+            if all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+                self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
+                self._keep_best(self)
         self._telemetry.write_evaluation(
             self.agent_steps,
             self.agent.num_updates,

@@ -69,7 +69,12 @@ def read_scores(path: Path, metric: str) -> Scores:
     scores: Scores = defaultdict(lambda: defaultdict(dict))
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            scores[row["group"]][row["game"]][row["seed"]] = float(row[metric])
+            by_seed = scores[row["group"]][row["game"]]
+            if row["seed"] in by_seed:
+                raise ValueError(
+                    f"{row['group']} has two runs of {row['game']}, seed {row['seed']}"
+                )
+            by_seed[row["seed"]] = float(row[metric])
     return scores
 
 
@@ -134,7 +139,10 @@ def main() -> int:
     unit = "" if is_one_game else ", in standard deviations"
     scale = {game: 1.0 if is_one_game else float(np.std(s)) for game, s in everything.items()}
     scaled = [[d / scale[game] for game, d in by_game.items()] for _, _, by_game in asked]
-    p_values = [sign_flip_p_value(np.concatenate(by_game)) for by_game in scaled]
+    # Every game weighs the same in the test, as in the estimate.
+    p_values = [
+        sign_flip_p_value(np.concatenate([d / len(d) for d in by_game])) for by_game in scaled
+    ]
     print(f"| difference of {arguments.metric}{unit} | pairs | estimate | p | p, Holm |")
     print("|---|---|---|---|---|")
     for (first, second, _), by_game, p, corrected in zip(

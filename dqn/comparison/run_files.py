@@ -61,12 +61,14 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
     if not scores.steps.size:
         return None
     stop_at = settings.get("evaluation.stop_at_return_mean")
-    evaluations = make_curve(*columns[DEFAULT_METRIC]).values
+    evaluations = make_curve(*columns[DEFAULT_METRIC])
     is_solved = (
         isinstance(stop_at, int | float)
-        and evaluations.size > 0
-        and float(evaluations[-1]) >= stop_at
+        and evaluations.values.size > 0
+        and float(evaluations.values[-1]) >= stop_at
     )
+    # A run ends with an evaluation, and has written lines of the same step before it.
+    end = evaluations.steps[-1] if evaluations.steps.size else last_step
     planned = settings.get("total_agent_steps")
     return Run(
         source=str(directory),
@@ -85,7 +87,7 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
             if tag not in (metric, SPEED)
         },
         planned_agent_steps=planned if isinstance(planned, int) else None,
-        is_unfinished=isinstance(planned, int) and last_step < planned and not is_solved,
+        is_unfinished=isinstance(planned, int) and bool(end < planned) and not is_solved,
         is_solved=is_solved,
     )
 
@@ -136,11 +138,14 @@ def _game(settings: Mapping[str, object]) -> str:
 def _optimizer_name(directory: Path, settings: Mapping[str, object]) -> str:
     """The configuration's name, which only ``runs/.../<optimizer>/seed=<n>`` records; else a class.
 
-    The directory may have been moved, so that the path it was configured for counts too.
+    Between the two a sweep may have put what else it goes over, as ``key=value``. The directory may
+    have been moved, so that the path it was configured for counts too.
     """
     for path in (directory.absolute(), Path(str(settings.get("run_dir", "")))):
-        if re.fullmatch(r"seed=\d+", path.name) and path.parent.name:
-            return path.parent.name
+        if re.fullmatch(r"seed=\d+", path.name):
+            for parent in path.parents:
+                if parent.name and "=" not in parent.name:
+                    return parent.name
     target = settings.get("optimizer._target_")
     return str(target).rsplit(".", 1)[-1] if target else directory.name
 

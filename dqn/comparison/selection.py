@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from dqn.comparison.curves import Curve, InputError, Run
+from dqn.comparison.curves import STEP_TOLERANCE, Curve, InputError, Run
 
 GroupGame: TypeAlias = tuple[str, str]
 Axis: TypeAlias = Literal["steps", "frames"]
@@ -196,14 +196,20 @@ def _end(
     end = shortest.extent
     if np.isinf(end):  # All of them stopped at their target score.
         end = max(run.last_step for run in runs)
-    if at is None:
-        return end
-    if at > end:
+    if at is not None and at > end:
         raise InputError(
             f"--at={at:g}: must be at most {end:,.0f} {AXIS_UNITS[axis]}, "
             f"where {shortest.source} ends"
         )
-    return at
+    if at is not None:
+        end = at
+    latest = max(runs, key=lambda run: run.scores.steps[0])
+    if (begin := float(latest.scores.steps[0])) > end * (1.0 + STEP_TOLERANCE):
+        raise InputError(
+            f"{game}: nothing to compare at {end:,.0f} {AXIS_UNITS[axis]}: the first score of "
+            f"{latest.source} is at {begin:,.0f}"
+        )
+    return end
 
 
 def _warnings(selection: Selection, group_by: Sequence[str]) -> list[str]:

@@ -87,10 +87,14 @@ class NativeTorso:
     def __deepcopy__(self, memo: dict[int, object]) -> "NativeTorso":
         return NativeTorso(self.shape)
 
-    def supports(self, observation: Tensor, *, bfloat16: bool) -> bool:
-        """Whether these screens can be taken: uint8 ``[batch, num_frames, side, side]`` on the CPU.
+    def supports(
+        self, observation: Tensor, parameters: Sequence[Tensor], *, bfloat16: bool
+    ) -> bool:
+        """Whether uint8 ``[batch, num_frames, side, side]`` and float32 can be taken, on the CPU.
 
-        Batch and frames may be strided (a view of longer stacks); screens must be whole.
+        Batch and frames may be strided (a view of longer stacks); screens must be whole. So must
+        the parameters be but for the convolutions' weights, since their addresses are all that the
+        C++ sees.
         """
         side = self.shape.screen_side
         return (
@@ -99,6 +103,9 @@ class NativeTorso:
             and observation.shape[1:] == (self.shape.num_frames, side, side)
             and observation.stride()[2:] == (side, 1)
             and len(observation) > 0
+            and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in parameters)
+            and parameters[-2].is_contiguous()
+            and all(bias.is_contiguous() for bias in parameters[1::2])
             and (not bfloat16 or has_bfloat16())
         )
 
@@ -113,6 +120,8 @@ class NativeTorso:
                 in any memory format, all else contiguous.
             bfloat16: whether to multiply in bfloat16.
         """
+        if not torch.is_grad_enabled():
+            return self.forward(observation, parameters, bfloat16=bfloat16, keep=False)[0]
         features: Tensor = _TorsoFunction.apply(self, observation, bfloat16, *parameters)  # type: ignore[no-untyped-call]
         return features
 

@@ -89,3 +89,18 @@ def test_a_contrast_that_cannot_be_asked_is_refused(sweep, contrast, complaint):
     script = str(ROOT / "scripts" / "study_contrasts.py")
     refused = run(sweep, script, "compared", contrast, returncode=1)
     assert (refused.stdout, refused.stderr) == ("", complaint + "\n")
+
+
+def test_games_weigh_the_same_in_estimate_and_test(tmp_path):
+    # One game's two pairs differ by +2 standard deviations, the other's eight by -2.
+    rows = ["group,game,seed,mean_return_over_training"]
+    for game, num_seeds, difference in (("x", 2, 4), ("y", 8, -1)):
+        for seed in range(num_seeds):
+            rows += [f"a,{game},{seed},0", f"b,{game},{seed},{difference}"]
+    (tmp_path / "runs.csv").write_text("\n".join(rows) + "\n")
+    script = str(ROOT / "scripts" / "study_contrasts.py")
+    (cells,) = rows_of(run(tmp_path, script, ".", "a:b").stdout)
+    assert cells == ["`b` − `a`", "10", "+0.00 [+0.00, +0.00]", "1", "1"]
+    (tmp_path / "runs.csv").write_text("\n".join([*rows, rows[1]]) + "\n")
+    refused = run(tmp_path, script, ".", "a:b", returncode=1)
+    assert refused.stderr == "study_contrasts: a has two runs of x, seed 0\n"

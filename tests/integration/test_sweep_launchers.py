@@ -136,6 +136,7 @@ def test_sweep_files_name_settings_that_exist_and_a_folder_for_each_run(name, nu
     from hydra import compose, initialize_config_dir
     from hydra.core.plugins import Plugins
 
+    from dqn.comparison.run_files import _optimizer_name
     from dqn.config import validate
     from dqn.sweep import count_jobs
 
@@ -152,6 +153,10 @@ def test_sweep_files_name_settings_that_exist_and_a_folder_for_each_run(name, nu
             assert validate(one).total_agent_steps >= 20_000
     raw = yaml.safe_load((CONFIG_DIR / f"{name}.yaml").read_text())
     assert raw["run_dir"].startswith(raw["hydra"]["sweep"]["dir"])
+    # What dqn-compare will call the settings.
+    run_dir = raw["run_dir"].replace("${hydra:runtime.choices.optimizer}", "adam")
+    settings = {"run_dir": run_dir.replace("${seed}", "1")}
+    assert _optimizer_name(Path("moved"), settings) == "adam"
     for key in params:
         assert key in raw["run_dir"].replace("runtime.choices.optimizer", "optimizer"), key
 

@@ -260,7 +260,7 @@ class TorsoOf final : public Torso {
       multiply<P>(input, c.offsets, c.segments, c.segment_size, weights_[l].data(), c.filters,
                   [&](int m, int n, Vector v) {
                     v = v * scale + load_floats(bias + n);
-                    v = v > 0.0f ? v : Vector{};
+                    v = v < 0.0f ? Vector{} : v;  // NaN stays, and is noticed in the loss
                     if (!is_last) {
                       P::store(output + static_cast<ptrdiff_t>(m) * c.filters + n, v);
                     } else {

@@ -92,6 +92,24 @@ def test_unfinished_and_solved_runs_are_told_apart(tmp_path):
     assert solved.extent == float("inf")
 
 
+def test_a_run_that_still_plays_its_last_evaluation_is_unfinished(tmp_path):
+    run_dir = write_run(tmp_path / "run", [(10, 1.0), (20, 2.0)])
+    assert not read_run(run_dir).is_unfinished
+    metrics = run_dir / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:-1]))
+    assert '"step": 20' in lines[-2], "training has logged its last step"
+    assert read_run(run_dir).is_unfinished
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["pong/adam/seed=1", "pong/adam/error_bound=1.0/seed=1", "adam/lr=0.1/eps=1e-05/seed=1"],
+)
+def test_optimizer_is_the_folder_that_names_it(tmp_path, path):
+    assert read_run(write_run(tmp_path / path, [(10, 1.0)])).optimizer == "adam"
+
+
 def test_dopamine_json_holds_runs_one_after_another_or_side_by_side(tmp_path):
     one_after_another = [(0, 1.0), (1, 2.0), (0, 10.0), (1, 20.0)]
     side_by_side = [(0, 1.0), (0, 10.0), (1, 2.0), (1, 20.0)]

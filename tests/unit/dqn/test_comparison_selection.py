@@ -42,6 +42,17 @@ def test_step_of_comparison_can_be_earlier_but_not_later():
         select(five("adam"), at=400)
 
 
+def test_step_of_comparison_is_not_before_the_first_score_of_any_run():
+    select(five("adam"), at=100)
+    with pytest.raises(InputError, match=r"pong: nothing to compare at 90 agent steps: the first"):
+        select(five("adam"), at=90)
+    late = make_run("sgd", steps=(310, 320), scores=(1, 2))
+    with pytest.raises(
+        InputError, match=r"at 300 agent steps: the first score of sgd/pong/1 is at 310"
+    ):
+        select([*five("adam"), late])
+
+
 def test_frames_scale_every_step_by_the_frame_skip_of_its_run():
     atari = make_run(frames_per_agent_step=4.0, planned_agent_steps=300)
     selection = select([atari], axis="frames")

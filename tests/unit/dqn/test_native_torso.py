@@ -266,7 +266,39 @@ def test_a_copied_network_does_not_share_weights_with_the_first():
 )
 def test_what_it_cannot_take_it_does_not_claim(observation):
     torso = native.NativeTorso(native.TorsoShape(4, 84, 255.0, (16, 32), (8, 4), (4, 2), 256))
-    assert not torso.supports(observation, bfloat16=False)
+    parameters = list(NipsCNN((4, 84, 84)).parameters())
+    assert torso.supports(screens(2), parameters, bfloat16=False)
+    assert not torso.supports(observation, parameters, bfloat16=False)
+
+
+def test_a_linear_weight_with_other_strides_goes_through_the_layers():
+    ours, reference = pair("nips")
+    linear = ours.layers.linear
+    linear.weight = torch.nn.Parameter(linear.weight.data.t().contiguous().t())
+    observation = screens(2)
+    assert relative_error(ours(observation), reference.layers(observation.double() / 255)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["nature", "minatar"])
+@pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
+@torch.no_grad()
+def test_nan_is_not_hidden_by_a_relu(name, bfloat16):
+    ours, _ = pair(name)
+    observation = observations(name, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        for parameter in ours.parameters():
+            kept = parameter.clone()
+            parameter[(0,) * parameter.dim()] = float("nan")
+            assert ours(observation).isnan().any()
+            parameter.copy_(kept)
+        assert ours(observation).isfinite().all()
+
+
+def test_memory_for_a_backward_pass_is_taken_only_where_one_may_come():
+    ours, _ = pair("nips")
+    with torch.no_grad():
+        ours(screens(2))
+    assert [key[2] for key in ours._native._workspaces] == [rmsprop.get_num_threads()]
 
 
 def test_float_screens_go_through_the_layers():
