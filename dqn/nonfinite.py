@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from dqn.agent import DQN
 from dqn.types import Batch
 
+DIRECTORY = "nonfinite"  # Of a run.
+
 
 def first_nonfinite(agent: DQN, batch: Batch | None) -> str:
     """Name the first thing that is not finite, in the order in which an update computes.

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint
+from dqn import assembly, checkpoint, nonfinite
 from dqn.checkpoint import Checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
 from dqn.locking import LockedError, RunLock
@@ -150,7 +150,7 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
 def _remove_run(run_dir: Path) -> None:
     """Remove what a run writes and nothing else that may lie in its directory."""
     if holds_run(run_dir):
-        for name in ("checkpoints", "nonfinite", "videos"):
+        for name in ("checkpoints", nonfinite.DIRECTORY, "videos"):
             shutil.rmtree(run_dir / name, ignore_errors=True)
         names = [CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE]
         for path in [*(run_dir / name for name in names), *run_dir.glob("events.out.tfevents.*")]:

@@ -8,11 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint
+from dqn import assembly, checkpoint, nonfinite
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
-from dqn.nonfinite import first_nonfinite, write_dump
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.run_directory import unusable_directory
@@ -176,10 +175,10 @@ def keep_best(run_dir: Path, best: BestEvaluation | None) -> None:
 def explain_nonfinite(error: NonFiniteError, run_dir: Path, trainer: Trainer) -> None:
     """One line: where it began, what was kept, and what one may do."""
     update = trainer.agent.num_updates + 1
-    path = run_dir / "nonfinite" / f"update_{update:012d}.pt"
-    where = first_nonfinite(trainer.agent, error.batch)
+    path = run_dir / nonfinite.DIRECTORY / f"update_{update:012d}.pt"
+    where = nonfinite.first_nonfinite(trainer.agent, error.batch)
     try:
-        write_dump(path, trainer.agent, error.batch, str(error))
+        nonfinite.write_dump(path, trainer.agent, error.batch, str(error))
         kept = f"batch and weights in {path}"
     except OSError as refused:
         kept = f"batch and weights could not be kept ({refused})"

@@ -67,6 +67,7 @@ class Run:
         planned_agent_steps: what the run was configured for; None where unknown.
         is_unfinished: whether it is neither as long as planned nor solved.
         is_solved: whether it stopped early because its scores had reached their target.
+        has_diverged: whether its loss became infinite or NaN before its end.
     """
 
     source: str
@@ -83,6 +84,7 @@ class Run:
     planned_agent_steps: int | None = None
     is_unfinished: bool = False
     is_solved: bool = False
+    has_diverged: bool = False
 
     @property
     def last_step(self) -> float:

@@ -20,6 +20,7 @@ from dqn.comparison.curves import (
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+NONFINITE_DIRECTORY = "nonfinite"
 DEFAULT_METRIC = "eval/return_mean"
 SPEED = "speed/agent_steps_per_second"
 DIAGNOSTICS = ("effective_lr/", "effective_lr_eps_bound/", "update_ratio/")
@@ -67,9 +68,10 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
         and evaluations.values.size > 0
         and float(evaluations.values[-1]) >= stop_at
     )
+    planned = settings.get("total_agent_steps")
     # A run ends with an evaluation, and has written lines of the same step before it.
     end = evaluations.steps[-1] if evaluations.steps.size else last_step
-    planned = settings.get("total_agent_steps")
+    is_unfinished = isinstance(planned, int) and bool(end < planned) and not is_solved
     return Run(
         source=str(directory),
         optimizer=_optimizer_name(directory, settings),
@@ -87,8 +89,9 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
             if tag not in (metric, SPEED)
         },
         planned_agent_steps=planned if isinstance(planned, int) else None,
-        is_unfinished=isinstance(planned, int) and bool(end < planned) and not is_solved,
+        is_unfinished=is_unfinished,
         is_solved=is_solved,
+        has_diverged=is_unfinished and (directory / NONFINITE_DIRECTORY).is_dir(),
     )
 
 

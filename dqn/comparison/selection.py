@@ -276,7 +276,13 @@ def _describe_unfinished(runs: Sequence[Run], skipped: bool) -> str:
         [f"{run.source} ({run.last_step:,.0f} of {run.planned_agent_steps:,})" for run in runs]
     )
     consequence = "left out" if skipped else "all are compared where the shortest of them ends"
-    return f"{len(runs)} runs are unfinished, {consequence}: {shown}."
+    warning = f"{len(runs)} runs are unfinished, {consequence}: {shown}."
+    if diverged := [run.source for run in runs if run.has_diverged]:
+        warning += (
+            f" Of these, {_shorten(diverged)} became infinite or NaN: without them a setting looks "
+            "better than it is."
+        )
+    return warning
 
 
 def _values_of(runs: Iterable[Run], attribute: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from written_runs import LAYER, write_run
 
-from dqn import run_directory, telemetry
+from dqn import nonfinite, run_directory, telemetry
 from dqn.comparison import run_files
 from dqn.comparison.curves import InputError, canonical_game
 from dqn.comparison.published import read_csv, read_dopamine_json, read_tensorboard
@@ -19,6 +19,7 @@ from dqn.comparison.sources import find_runs
 def test_files_have_the_names_that_training_gives_them():
     assert run_files.METRICS_FILE == telemetry.METRICS_FILE
     assert run_files.CONFIG_FILE == run_directory.CONFIG_FILE
+    assert run_files.NONFINITE_DIRECTORY == nonfinite.DIRECTORY
 
 
 def test_our_run_is_read_with_its_names_scores_time_and_diagnostics(tmp_path):
@@ -84,6 +85,9 @@ def test_a_run_without_the_metric_is_none_and_reported(tmp_path):
 def test_unfinished_and_solved_runs_are_told_apart(tmp_path):
     cut = read_run(write_run(tmp_path / "cut", [(10, 1.0)], total_agent_steps=20))
     assert cut.is_unfinished
+    assert not cut.has_diverged
+    (tmp_path / "cut" / "nonfinite").mkdir()
+    assert read_run(tmp_path / "cut").has_diverged
     solved = read_run(
         write_run(tmp_path / "ok", [(10, 480.0)], total_agent_steps=20, stop_at=475.0)
     )

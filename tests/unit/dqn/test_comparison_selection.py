@@ -102,8 +102,12 @@ def test_unfinished_runs_can_be_left_out():
     selection = select([*five("adam"), cut], skip_unfinished=True)
     assert len(selection.all_runs) == 5
     assert selection.ends == {"pong": 300.0}
+    assert "NaN" not in selection.warnings[0]
     with pytest.raises(InputError, match=r"RUNS: no run is left"):
         select([cut], skip_unfinished=True)
+    diverged = dataclasses.replace(cut, has_diverged=True)
+    (warning, *_) = select([*five("adam"), diverged], skip_unfinished=True).warnings
+    assert "Of these, adam/pong/6 became infinite or NaN" in warning
 
 
 def test_groups_by_any_key_of_the_configuration():
