@@ -276,7 +276,8 @@ def _describe_unfinished(runs: Sequence[Run], skipped: bool) -> str:
         [f"{run.source} ({run.last_step:,.0f} of {run.planned_agent_steps:,})" for run in runs]
     )
     consequence = "left out" if skipped else "all are compared where the shortest of them ends"
-    warning = f"{len(runs)} runs are unfinished, {consequence}: {shown}."
+    number = "1 run is" if len(runs) == 1 else f"{len(runs)} runs are"
+    warning = f"{number} unfinished, {consequence}: {shown}."
     if diverged := [run.source for run in runs if run.has_diverged]:
         warning += (
             f" Of these, {_shorten(diverged)} became infinite or NaN: without them a setting looks "

@@ -319,7 +319,7 @@ def test_warnings_reach_terminal_and_page(tmp_path, monkeypatch, capsys):
     main(["runs", "--bootstrap", "100"])
     errors = capsys.readouterr().err
     page = Path("comparison/index.html").read_text(encoding="utf-8")
-    for warning in ("Too few seeds", "Protocols differ", "1 runs are unfinished"):
+    for warning in ("Too few seeds", "Protocols differ", "1 run is unfinished"):
         assert f"warning: {warning}" in errors
         assert warning in page
 

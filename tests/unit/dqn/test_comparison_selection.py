@@ -79,7 +79,7 @@ def test_frames_scale_every_step_by_the_frame_skip_of_its_run():
         ),
         (
             [*five("adam")[:4], make_run(seed=5, is_unfinished=True, planned_agent_steps=1000)],
-            "1 runs are unfinished, all are compared where the shortest of them ends: "
+            "1 run is unfinished, all are compared where the shortest of them ends: "
             "adam/pong/5 (300 of 1,000)",
         ),
         (
