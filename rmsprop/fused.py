@@ -18,6 +18,7 @@ import ctypes
 import dataclasses
 import functools
 import logging
+import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -221,6 +222,17 @@ def adagrad_fused(
 
 
 _num_threads: int | None = None
+# OpenMP's threads do not survive a fork, and a child that asks for them hangs.
+_is_forked = False
+
+
+def _note_fork() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows, where nothing forks.
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def set_num_threads(num_threads: int | None) -> None:
@@ -228,11 +240,13 @@ def set_num_threads(num_threads: int | None) -> None:
 
     Other C++ on ``csrc/thread_pool.hpp`` asks for the same number.
 
-    They are its own, not PyTorch's: those wait for each other at every step and stall where another
-    process keeps a core busy. The result is the same for every number of them.
+    Unless this is called they are PyTorch's, which are awake when a backward pass has just ended.
+    With a number they are the step's own: to be chosen where PyTorch computes with one thread, or
+    where other processes keep cores busy, for PyTorch's wait for each other at every step and stall
+    there. The result is the same for every number, and for both kinds.
 
     Args:
-        num_threads: None for as many as PyTorch has, ``torch.get_num_threads()``.
+        num_threads: None for PyTorch's, ``torch.get_num_threads()`` of them.
 
     Raises:
         ValueError: ``num_threads`` is not positive.
@@ -281,6 +295,7 @@ def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
         flags,
         ctypes.byref(constants),
         get_num_threads(),
+        _num_threads is None and not _is_forked,
     )
     for original, copy in copies:
         original.copy_(copy)
@@ -309,7 +324,8 @@ def _flat(
     return copy
 
 
-# (num_tensors, addresses, sizes, flags, constants, num_threads), as in csrc/fused_cpu.cpp.
+# (num_tensors, addresses, sizes, flags, constants, num_threads, use_openmp), as in
+# csrc/fused_cpu.cpp.
 _PROTOTYPE = ctypes.CFUNCTYPE(
     None,
     ctypes.c_int64,
@@ -318,6 +334,7 @@ _PROTOTYPE = ctypes.CFUNCTYPE(
     ctypes.c_int64,
     ctypes.POINTER(_Constants),
     ctypes.c_int64,
+    ctypes.c_int,
 )
 
 

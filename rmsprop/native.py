@@ -39,10 +39,15 @@ _FLAGS = (
     "-fno-trapping-math",
     "-ffp-contract=off",
 )
-# From fastest to most portable. Of OpenMP only its hints for loops are used, no runtime.
+# From fastest to most portable. OpenMP's functions are left undefined and resolve to the runtime
+# that PyTorch has loaded, so that both share its threads; where that is another one, no library
+# loads and the next variant takes only OpenMP's hints for loops.
 _VARIANTS = (
+    ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
     ("-march=native", "-mprefer-vector-width=512", "-fopenmp-simd"),
+    ("-march=native", "-fopenmp"),
     ("-march=native", "-fopenmp-simd"),
+    ("-fopenmp",),
     ("-fopenmp-simd",),
     (),
 )

@@ -214,7 +214,7 @@ constexpr int kPointers = 5;
 
 template <typename T>
 void step(int64_t num_tensors, const int64_t* addresses, const int64_t* sizes, int64_t flags,
-          const Constants& constants, int64_t num_threads) {
+          const Constants& constants, int64_t num_threads, bool use_openmp) {
   const StepRange<T> step_range = select<T>(flags);
   const Rule<T> rule(constants);
   struct Block {
@@ -226,13 +226,25 @@ void step(int64_t num_tensors, const int64_t* addresses, const int64_t* sizes, i
       blocks.push_back({tensor, begin});
   const int64_t num_blocks = blocks.size();
   const int64_t threads = std::max<int64_t>(1, std::min(num_threads, num_blocks / 4));
-  ThreadPool::of(static_cast<int>(threads)).run(static_cast<int>(num_blocks), [&](int index, int) {
+  const auto step_block = [&](int64_t index) {
     const auto [tensor, begin] = blocks[index];
     const int64_t* a = addresses + tensor * kPointers;
     const Tensors<T> tensors{reinterpret_cast<T*>(a[0]), reinterpret_cast<const T*>(a[1]),
                              reinterpret_cast<T*>(a[2]), reinterpret_cast<T*>(a[3]),
                              reinterpret_cast<T*>(a[4])};
     step_range(tensors, begin, std::min(begin + kBlock, sizes[tensor]), rule);
+  };
+#ifdef _OPENMP
+  if (use_openmp) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t index = 0; index < num_blocks; ++index) step_block(index);
+    return;
+  }
+#else
+  (void)use_openmp;
+#endif
+  ThreadPool::of(static_cast<int>(threads)).run(static_cast<int>(num_blocks), [&](int index, int) {
+    step_block(index);
   });
 }
 
@@ -240,6 +252,7 @@ void step(int64_t num_tensors, const int64_t* addresses, const int64_t* sizes, i
 
 // One library per type of the parameters: compiling all of them would take four times as long.
 extern "C" void rmsprop_step(int64_t num_tensors, const int64_t* addresses, const int64_t* sizes,
-                             int64_t flags, const Constants* constants, int64_t num_threads) {
-  step<RMSPROP_SCALAR>(num_tensors, addresses, sizes, flags, *constants, num_threads);
+                             int64_t flags, const Constants* constants, int64_t num_threads,
+                             int use_openmp) {
+  step<RMSPROP_SCALAR>(num_tensors, addresses, sizes, flags, *constants, num_threads, use_openmp != 0);
 }

@@ -165,7 +165,7 @@ def test_fused_step_in_half_precision_is_the_float32_step_rounded_once(dtype):
 
 
 @needs_compiler
-@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("num_threads", [1, 2, 3, None])
 def test_fused_step_covers_tensors_of_many_blocks_on_any_number_of_threads(num_threads):
     sizes = (1, 16_383, 16_384, 16_385, 200_003)
     params = [torch.linspace(-1, 1, size) for size in sizes]
@@ -173,12 +173,15 @@ def test_fused_step_covers_tensors_of_many_blocks_on_any_number_of_threads(num_t
     optimizers = RMSprop(params, fused=True), RMSprop(expected, fused=False)
     for param, twin in zip(params, expected, strict=True):
         param.grad = twin.grad = torch.cos(torch.arange(param.numel()))
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
     set_num_threads(num_threads)
     try:
         for optimizer in optimizers:
             optimizer.step()
     finally:
         set_num_threads(None)
+        torch.set_num_threads(torch_threads)
     for param, twin in zip(params, expected, strict=True):
         torch.testing.assert_close(param, twin, rtol=1e-6, atol=1e-7)
 
@@ -190,12 +193,13 @@ def test_number_of_threads_is_pytorchs_unless_it_is_set():
 
 
 @needs_compiler
-def test_a_forked_process_steps_although_its_parent_had_threads():
-    """OpenMP's threads do not survive a fork: the child hangs."""
-    script = """if True:
+@pytest.mark.parametrize("chosen", [3, None])
+def test_a_forked_process_steps_although_its_parent_had_threads(chosen):
+    """OpenMP's threads do not survive a fork: a child that used them would hang."""
+    script = f"""if True:
         import os, signal, torch, rmsprop
-        torch.set_num_threads(1)
-        rmsprop.set_num_threads(3)
+        torch.set_num_threads(1 if {chosen} else 3)
+        rmsprop.set_num_threads({chosen})
         param = torch.zeros(300_000)
         param.grad = torch.ones(300_000)
         optimizer = rmsprop.RMSprop([param], lr=0.1, fused=True)
