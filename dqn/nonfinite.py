@@ -12,6 +12,20 @@ from dqn.types import Batch
 DIRECTORY = "nonfinite"  # Of a run.
 
 
+def nonfinite_parameter(network: nn.Module) -> str | None:
+    """Name of the first parameter that holds an infinite or NaN value, None where all are finite.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> _ = nn.init.constant_(layer.bias, float("nan"))
+    >>> nonfinite_parameter(layer)
+    'bias'
+    """
+    for name, parameter in network.named_parameters():
+        if not parameter.isfinite().all():
+            return name
+    return None
+
+
 def first_nonfinite(agent: DQN, batch: Batch | None) -> str:
     """Name the first thing that is not finite, in the order in which an update computes.
 
@@ -25,10 +39,9 @@ def first_nonfinite(agent: DQN, batch: Batch | None) -> str:
             transitions = rows.any(dim=1).nonzero().flatten().tolist()
             return f"{name} of the batch (its transitions {_few(transitions)})"
     for network_name, network in _networks(agent):
-        for name, parameter in network.named_parameters():
-            if not parameter.isfinite().all():
-                share = float((~parameter.isfinite()).float().mean())
-                return f"parameter {name} of the {network_name} ({share:.0%} of its elements)"
+        if (broken := nonfinite_parameter(network)) is not None:
+            share = float((~network.get_parameter(broken).isfinite()).float().mean())
+            return f"parameter {broken} of the {network_name} ({share:.0%} of its elements)"
     if batch is not None:
         for network_name, network in _networks(agent):
             for states_name, states in (("s_tm1", batch.s_tm1), ("s_t", batch.s_t)):

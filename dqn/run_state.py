@@ -112,9 +112,8 @@ def _not_of_this_configuration(
 
 def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Telemetry) -> bool:
     """Write a checkpoint; False, with a warning, where the system refuses."""
-    for name, parameter in trainer.agent.network.named_parameters():
-        if not parameter.isfinite().all():
-            raise NonFiniteError(f"parameter {name} is infinite or NaN", None)
+    if (name := nonfinite.nonfinite_parameter(trainer.agent.network)) is not None:
+        raise NonFiniteError(f"parameter {name} is infinite or NaN", None)
     # Flushed first, so that what the checkpoint remembers is on disk in the logs too.
     telemetry.flush()
     keep_best(run_dir, trainer.best)

@@ -12,6 +12,7 @@ from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
 from dqn.interval import Interval, IntervalState
 from dqn.memory import peak_resident_bytes
+from dqn.nonfinite import nonfinite_parameter
 from dqn.plan import TrainingPlan
 from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
@@ -320,15 +321,15 @@ class Trainer:
         self.evaluated_agent_steps = self.agent_steps
         stop_at = self._plan.stop_at_return_mean
         self.is_solved = stop_at is not None and evaluation.return_mean >= stop_at
-        if self.best is None or evaluation.return_mean > self.best.return_mean:
+        is_best = self.best is None or evaluation.return_mean > self.best.return_mean
+        # An update that breaks the network is noticed at the next one, which is yet to come.
+        if is_best and nonfinite_parameter(self.agent.network) is None:
             weights = {
                 name: tensor.detach().to("cpu", copy=True)
                 for name, tensor in self.agent.network.state_dict().items()
             }
-            # An update that breaks the network is noticed at the next one, which is yet to come.
-            if all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-                self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
-                self._keep_best(self)
+            self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
+            self._keep_best(self)
         self._telemetry.write_evaluation(
             self.agent_steps,
             self.agent.num_updates,

@@ -97,6 +97,17 @@ def paired_differences(scores: Scores, first: str, second: str) -> dict[str, Flo
     return dict(sorted(differences.items()))
 
 
+def units(scores: Scores) -> dict[str, float]:
+    """Game -> what its differences are counted in: 1, or of several the spread of all its runs."""
+    by_game: dict[str, list[float]] = defaultdict(list)
+    for games in scores.values():
+        for game, by_seed in games.items():
+            by_game[game] += by_seed.values()
+    if len(by_game) == 1:
+        return dict.fromkeys(by_game, 1.0)
+    return {game: float(np.std(values)) for game, values in by_game.items()}
+
+
 def interval(by_game: Sequence[Floats]) -> tuple[float, float]:
     """95 % percentile interval of the mean over games of the mean difference."""
     generator = np.random.default_rng(0)
@@ -131,13 +142,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"study_contrasts: {error}", file=sys.stderr)
         return 1
-    everything: dict[str, list[float]] = defaultdict(list)
-    for games in scores.values():
-        for game, by_seed in games.items():
-            everything[game] += by_seed.values()
-    is_one_game = len(everything) == 1
-    unit = "" if is_one_game else ", in standard deviations"
-    scale = {game: 1.0 if is_one_game else float(np.std(s)) for game, s in everything.items()}
+    scale = units(scores)
+    unit = "" if len(scale) == 1 else ", in standard deviations"
     scaled = [[d / scale[game] for game, d in by_game.items()] for _, _, by_game in asked]
     # Every game weighs the same in the test, as in the estimate.
     p_values = [

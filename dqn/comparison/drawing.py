@@ -114,6 +114,7 @@ class Ink:
 
     def __init__(self, groups: Sequence[str]) -> None:
         self._index = {group: index for index, group in enumerate(groups)}
+        self._has_bands = len(groups) <= MAX_GROUPS_WITH_BANDS
 
     def colour(self, group: str) -> str:
         return COLOURS[self._index[group] % len(COLOURS)]
@@ -136,13 +137,13 @@ class Ink:
         self.fill(axes, group, band.x, band.interval.low, band.interval.high)
 
     def fill(self, axes: Axes, group: str, x: Any, low: Any, high: Any) -> None:
-        if len(self._index) <= MAX_GROUPS_WITH_BANDS:
+        if self._has_bands:
             axes.fill_between(x, low, high, color=self.colour(group), alpha=0.16, linewidth=0)
 
     @property
     def note(self) -> str:
         """What a caption has to add."""
-        if len(self._index) <= MAX_GROUPS_WITH_BANDS:
+        if self._has_bands:
             return ""
         return (
             f" More than {MAX_GROUPS_WITH_BANDS} groups have no bands drawn, which would hide one "

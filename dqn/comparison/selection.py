@@ -196,12 +196,12 @@ def _end(
     end = shortest.extent
     if np.isinf(end):  # All of them stopped at their target score.
         end = max(run.last_step for run in runs)
-    if at is not None and at > end:
-        raise InputError(
-            f"--at={at:g}: must be at most {end:,.0f} {AXIS_UNITS[axis]}, "
-            f"where {shortest.source} ends"
-        )
     if at is not None:
+        if at > end:
+            raise InputError(
+                f"--at={at:g}: must be at most {end:,.0f} {AXIS_UNITS[axis]}, "
+                f"where {shortest.source} ends"
+            )
         end = at
     latest = max(runs, key=lambda run: run.scores.steps[0])
     if (begin := float(latest.scores.steps[0])) > end * (1.0 + STEP_TOLERANCE):

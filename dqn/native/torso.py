@@ -104,8 +104,7 @@ class NativeTorso:
             and observation.stride()[2:] == (side, 1)
             and len(observation) > 0
             and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in parameters)
-            and parameters[-2].is_contiguous()
-            and all(bias.is_contiguous() for bias in parameters[1::2])
+            and all(p.is_contiguous() for p in (parameters[-2], *parameters[1::2]))
             and (not bfloat16 or has_bfloat16())
         )
 

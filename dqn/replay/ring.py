@@ -139,7 +139,7 @@ class TransitionRing:
         self._actions = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._rewards = torch.empty(shape, dtype=torch.float32, device=self._device)
         # What decides which slots can be drawn, in NumPy: a batch needs some thirty operations on
-        # so many values, and each takes a third of what PyTorch's takes.
+        # so few values that the time to call each is what counts.
         self._is_terminal = np.empty(shape, dtype=np.bool_)
         # Whether a decision was taken in the slot, and how many frames of its game came before it,
         # counted up to stack_size.
@@ -168,6 +168,12 @@ class TransitionRing:
         slot = self._slot(k)
         is_cut = self._is_transition[:, slot] & (self._age[:, slot] > k)
         return self._num_transitions - num_without_successor - int(is_cut.sum())
+
+    @property
+    def can_be_sampled(self) -> bool:
+        """Whether ``num_sampleable`` is positive, without the counting for all but a few."""
+        num_hidden = self._num_envs * (self._n_step + self._stack_size - 1)  # By the ring's ends.
+        return self._num_transitions > num_hidden or self.num_sampleable > 0
 
     def __len__(self) -> int:
         """Number of transitions that can be sampled now."""

@@ -98,10 +98,7 @@ class UniformReplay(TransitionRing):
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        # Of more transitions than the two ends of the ring can hide, some can be drawn: the count,
-        # which takes longer, is needed for the first few only.
-        num_hidden = self._num_envs * (self._n_step + self._stack_size - 1)
-        if self._num_transitions <= num_hidden and self.num_sampleable == 0:
+        if not self.can_be_sampled:
             raise ValueError("the replay holds no complete transition yet: append before sampling")
         num_columns = self._num_columns
         drawn = np.empty(0, dtype=np.int64)

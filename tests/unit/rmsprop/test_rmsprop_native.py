@@ -80,6 +80,18 @@ def test_another_processor_or_source_has_a_library_of_its_own(cache, monkeypatch
 
 
 @needs_compiler
+def test_a_changed_header_beside_a_source_is_compiled_again(cache, tmp_path):
+    source, header = tmp_path / "value.cpp", tmp_path / "value.hpp"
+    source.write_text('#include "value.hpp"\nextern "C" int value() { return VALUE; }\n')
+    values = []
+    for value in (1, 2, 1):
+        header.write_text(f"#define VALUE {value}\n")
+        values.append(native.find_or_build(source, "value", ()).value())
+    assert values == [1, 2, 1]
+    assert len(list(cache.glob("value-*.so"))) == 2  # the third was found
+
+
+@needs_compiler
 @pytest.mark.parametrize("home", ["none", "a file"])
 def test_without_a_place_for_a_cache_the_process_builds_for_itself(
     cache, monkeypatch, tmp_path, home
