@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
     parser.add_argument("--rounds", type=int, default=101, help="timed steps each; default: 101")
     parser.add_argument("--cold", action="store_true", help="let the contenders evict each other")
+    parser.add_argument(
+        "--own-threads", action="store_true", help="give our fused step threads of its own"
+    )
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
 
 
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for num_threads in arguments.threads:
         torch.set_num_threads(num_threads)
+        rmsprop.set_num_threads(num_threads if arguments.own_threads else None)
         torch.compiler.reset()
         steps = dict(_contenders(compiled=not arguments.no_compile))
         times = _interleaved(steps, arguments.rounds, warm=not arguments.cold)
@@ -176,5 +180,6 @@ def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
     return describe_machine() | {
         "rounds": arguments.rounds,
         "cache": "cold" if arguments.cold else "warm",
+        "own_threads": arguments.own_threads,
         "num_parameters": sum(param.numel() for param in _params()),
     }
