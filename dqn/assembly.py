@@ -1,29 +1,18 @@
-"""From a configuration to objects: the only place that turns names into classes."""
+"""From a configuration to what learns: agent, replay, schedules and plan of the training loop."""
 
 import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
 from dqn import memory
-from dqn.agent import DQN, epsilon_greedy
-from dqn.config import ConfigError, EnvConfig, NetworkConfig, TrainConfig, optimizer_class
-from dqn.environments import (
-    AtariEnvironment,
-    ControlEnvironment,
-    MinAtarEnvironment,
-    check_game,
-    check_minatar_game,
-    get_minatar_protocol,
-)
-from dqn.evaluation import Evaluation, evaluate
+from dqn.agent import DQN
+from dqn.config import ConfigError, NetworkConfig, TrainConfig, optimizer_class
 from dqn.losses import Reduction, clipped_error_loss
 from dqn.networks import (
     MLP,
@@ -36,20 +25,10 @@ from dqn.networks import (
     build_q_network,
 )
 from dqn.plan import TrainingPlan
-from dqn.protocols import AtariProtocol, get_protocol
+from dqn.playing import Environment, protocol_of
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
 from dqn.seeding import Seeds
-from dqn.video import Recording, record_episode
-
-Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
-
-# A control task has no protocol to say it: the greedy policy is evaluated.
-CONTROL_EVALUATION_EPSILON = 0.0
-# Five minutes of Atari, the length that Mnih et al. 2015 evaluate for.
-VIDEO_MAX_AGENT_STEPS = 4_500
-ATARI_VIDEO_FRAMES_PER_SECOND = 15.0  # 60 frames a second, every fourth shown to the agent.
-CONTROL_VIDEO_FRAMES_PER_SECOND = 50.0  # CartPole's tau is 0.02 s.
 
 
 def resolve_device(device: str) -> torch.device:
@@ -63,73 +42,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
-
-
-def protocol_of(config: EnvConfig) -> AtariProtocol | None:
-    """The Atari protocol, or None for a control task or MinAtar.
-
-    Raises:
-        ConfigError: there is no protocol of that name.
-    """
-    if config.kind != "atari":
-        return None
-    try:
-        return get_protocol(str(config.protocol))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def check_environment(config: EnvConfig) -> None:
-    """Refuse an unknown game or protocol before anything is built or written.
-
-    Raises:
-        ConfigError: naming the nearest known game.
-    """
-    protocol_of(config)
-    try:
-        if config.kind == "atari":
-            check_game(config.game)
-        if config.kind == "minatar":
-            check_minatar_game(config.game)
-            get_minatar_protocol(str(config.protocol))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def build_environment(
-    config: EnvConfig,
-    *,
-    num_envs: int,
-    seed: int,
-    training: bool,
-    render_mode: str | None = None,
-) -> Environment:
-    """Environments of one kind, game and protocol, for training or for evaluation."""
-    protocol = protocol_of(config)
-    if protocol is None:
-        try:
-            if config.kind == "minatar":
-                return MinAtarEnvironment(
-                    config.game,
-                    protocol=get_minatar_protocol(str(config.protocol)),
-                    num_envs=num_envs,
-                    seed=seed,
-                    render_mode=render_mode,
-                )
-            return ControlEnvironment(
-                str(config.id), num_envs=num_envs, seed=seed, render_mode=render_mode
-            )
-        except (ImportError, ValueError) as error:
-            raise ConfigError(str(error)) from error
-    return AtariEnvironment(
-        config.game,
-        protocol=protocol,
-        num_envs=num_envs,
-        seed=seed,
-        training=training,
-        num_threads=config.num_threads,
-        render_mode=render_mode,
-    )
 
 
 def check_memory(config: TrainConfig, environment: Environment, device: torch.device) -> None:
@@ -308,99 +220,3 @@ def build_plan(config: TrainConfig) -> TrainingPlan:
         checkpoint_period_agent_steps=config.checkpoint.period_agent_steps,
         stop_at_return_mean=config.evaluation.stop_at_return_mean,
     )
-
-
-def evaluation_epsilon(config: TrainConfig) -> float:
-    """The configured ε of evaluation, else the protocol's."""
-    if config.evaluation.epsilon is not None:
-        return config.evaluation.epsilon
-    if config.env.kind == "minatar":
-        return get_minatar_protocol(str(config.env.protocol)).evaluation_epsilon
-    protocol = protocol_of(config.env)
-    return CONTROL_EVALUATION_EPSILON if protocol is None else protocol.evaluation_epsilon
-
-
-def evaluate_agent(
-    config: TrainConfig, agent: DQN, *, seeds: Seeds, should_stop: Callable[[], bool]
-) -> Evaluation | None:
-    """Play the configured evaluation games, always from the same starts for the same seed."""
-    num_games = config.evaluation.num_games
-    # The largest number of environments that shares the games out evenly.
-    max_num_envs = min(config.evaluation.max_num_envs, num_games)
-    num_envs = max(n for n in range(1, max_num_envs + 1) if num_games % n == 0)
-    environment = build_environment(
-        config.env, num_envs=num_envs, seed=seeds.evaluation_environment, training=False
-    )
-    try:
-        return evaluate(
-            environment,
-            agent.greedy_actions,
-            num_games=num_games,
-            behaviour_epsilon=evaluation_epsilon(config),
-            exploration_seed=seeds.evaluation_exploration,
-            should_stop=should_stop,
-        )
-    finally:
-        environment.close()
-
-
-def record_video(
-    config: TrainConfig,
-    agent: DQN,
-    path: Path,
-    *,
-    seeds: Seeds,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Recording | None:
-    """Film the first evaluation game as this agent plays it; None when told to stop half-way.
-
-    Raises:
-        ImportError: drawing the task needs a package that is not installed.
-        OSError: the file cannot be written.
-    """
-    environment = build_environment(
-        config.env,
-        num_envs=1,
-        seed=seeds.evaluation_environment,
-        training=False,
-        render_mode="rgb_array",
-    )
-    generator = np.random.default_rng(seeds.evaluation_exploration)
-    try:
-        return record_episode(
-            environment,
-            lambda observation_t: epsilon_greedy(
-                agent.greedy_actions,
-                observation_t,
-                evaluation_epsilon(config),
-                agent.num_actions,
-                generator,
-            ),
-            path,
-            max_agent_steps=VIDEO_MAX_AGENT_STEPS,
-            should_stop=should_stop,
-            frames_per_second=(
-                CONTROL_VIDEO_FRAMES_PER_SECOND
-                if config.env.kind == "control"
-                else ATARI_VIDEO_FRAMES_PER_SECOND
-            ),
-        )
-    finally:
-        environment.close()
-
-
-def training_environment(config: TrainConfig, *, seeds: Seeds) -> Environment:
-    """The environments to train in, at their start."""
-    return build_environment(
-        config.env, num_envs=config.env.num_envs, seed=seeds.environment, training=True
-    )
-
-
-def checkpoint_directory(run_dir: Path) -> Path:
-    """Where a run keeps its checkpoints."""
-    return run_dir / "checkpoints"
-
-
-def best_weights_path(run_dir: Path) -> Path:
-    """Where a run keeps the weights of its best evaluation."""
-    return checkpoint_directory(run_dir) / "best.safetensors"

@@ -6,12 +6,18 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint
+from dqn import assembly, checkpoint, playing
 from dqn.agent import DQN, AgentState
 from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
 from dqn.process import prepare_process
-from dqn.run_directory import CONFIG_FILE, holds_run, unusable_directory
+from dqn.run_directory import (
+    CONFIG_FILE,
+    best_weights_path,
+    checkpoint_directory,
+    holds_run,
+    unusable_directory,
+)
 from dqn.seeding import derive_seeds
 from dqn.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE
@@ -32,7 +38,7 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    assembly.check_environment(run_config.env)
+    playing.check_environment(run_config.env)
     prepare_process(num_threads=config.num_threads, precision=run_config.precision)
     agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
@@ -45,9 +51,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         evaluation_exploration=seeds.reevaluation_exploration,
     )
     with StopRequest() as stop:
-        evaluation = assembly.evaluate_agent(
-            run_config, agent, seeds=seeds, should_stop=stop.is_set
-        )
+        evaluation = playing.evaluate_agent(run_config, agent, seeds=seeds, should_stop=stop.is_set)
     if evaluation is None:
         sys.exit(stop.exit_status)
     line = {
@@ -57,7 +61,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         "game": run_config.env.game,
         "protocol": run_config.env.protocol,
         "seed": config.seed,
-        "epsilon": assembly.evaluation_epsilon(run_config),
+        "epsilon": playing.evaluation_epsilon(run_config),
         "return_mean": evaluation.return_mean,
         "return_std": evaluation.return_std,
         **_human_normalised(run_config, evaluation.return_mean, table=config.human_scores),
@@ -76,7 +80,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
         try:
             with StopRequest() as stop:
-                recording = assembly.record_video(
+                recording = playing.record_video(
                     run_config, agent, path, seeds=seeds, should_stop=stop.is_set
                 )
         except (ImportError, OSError) as error:
@@ -131,7 +135,7 @@ def load_agent(
         ConfigError: they cannot be read, or are of another network.
     """
     seeds = derive_seeds(run_config.seed)
-    environment = assembly.build_environment(
+    environment = playing.build_environment(
         run_config.env, num_envs=1, seed=seeds.environment, training=False
     )
     try:
@@ -141,10 +145,10 @@ def load_agent(
     finally:
         environment.close()
     if weights != "newest":
-        path = assembly.best_weights_path(run_dir) if weights == "best" else Path(weights)
+        path = best_weights_path(run_dir) if weights == "best" else Path(weights)
         return agent, _load_weights(agent, path, weights)
     try:
-        saved = checkpoint.load_newest(assembly.checkpoint_directory(run_dir), keys={"agent"})
+        saved = checkpoint.load_newest(checkpoint_directory(run_dir), keys={"agent"})
         if saved is None:
             raise ConfigError(f"run_dir={run_dir}: holds no checkpoint that can be read")
         agent.load_state_dict(cast(AgentState, saved.state["agent"]))

@@ -1,14 +1,16 @@
 """A run's directory: whose it is, what it holds, and what is refused before it is touched."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint, nonfinite
+from dqn import checkpoint, nonfinite
 from dqn.checkpoint import Checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
 from dqn.locking import LockedError, RunLock
+from dqn.provenance import PROVENANCE_FILE, append_provenance
 from dqn.telemetry import EVALUATIONS_FILE, METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
@@ -25,6 +27,16 @@ CHANGEABLE_KEYS = frozenset(
         "total_agent_steps",
     }
 )
+
+
+def checkpoint_directory(run_dir: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return run_dir / "checkpoints"
+
+
+def best_weights_path(run_dir: Path) -> Path:
+    """Where a run keeps the weights of its best evaluation."""
+    return checkpoint_directory(run_dir) / "best.safetensors"
 
 
 def holds_run(run_dir: Path) -> bool:
@@ -131,8 +143,20 @@ def begin_to_write(
     if saved is None:
         _remove_run(run_dir)
     else:
-        checkpoint.set_aside_after(assembly.checkpoint_directory(run_dir), saved.path)
+        checkpoint.set_aside_after(checkpoint_directory(run_dir), saved.path)
     write_config(run_dir, config)
+
+
+def note_provenance(run_dir: Path, agent_steps: int, facts: Mapping[str, str]) -> None:
+    """Add a line to ``provenance.jsonl``: who goes on with the run from that step.
+
+    Raises:
+        ConfigError: the system refuses it.
+    """
+    try:
+        append_provenance(run_dir, agent_steps, facts)
+    except OSError as error:
+        raise unusable_directory("run_dir", run_dir, error) from error
 
 
 def write_config(run_dir: Path, config: TrainConfig) -> None:
@@ -152,6 +176,6 @@ def _remove_run(run_dir: Path) -> None:
     if holds_run(run_dir):
         for name in ("checkpoints", nonfinite.DIRECTORY, "videos"):
             shutil.rmtree(run_dir / name, ignore_errors=True)
-        names = [CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE]
+        names = [CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE, PROVENANCE_FILE]
         for path in [*(run_dir / name for name in names), *run_dir.glob("events.out.tfevents.*")]:
             path.unlink(missing_ok=True)

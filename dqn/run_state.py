@@ -1,20 +1,19 @@
 """What a run saves and goes on from: everything that decides its next bits."""
 
-import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint, nonfinite
+from dqn import checkpoint, nonfinite
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
 from dqn.progress import Progress
+from dqn.provenance import provenance
 from dqn.replay import ReplayState, UniformReplay
-from dqn.run_directory import unusable_directory
+from dqn.run_directory import best_weights_path, checkpoint_directory, unusable_directory
 from dqn.seeding import GeneratorState, generator_state, load_generator_state
 from dqn.telemetry import Telemetry
 from dqn.training import BestEvaluation, GamesError, Trainer, TrainerState
@@ -29,7 +28,7 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
     Raises:
         ConfigError: there are some and none can be read: to lose them is not ours to decide.
     """
-    directory = assembly.checkpoint_directory(run_dir)
+    directory = checkpoint_directory(run_dir)
     try:
         if directory.is_dir():
             checkpoint.sweep(directory)
@@ -63,6 +62,11 @@ def is_finished(saved: Checkpoint, config: TrainConfig) -> bool:
     return bool(is_over and loop["evaluated_agent_steps"] == loop["agent_steps"])
 
 
+def provenance_of(config: TrainConfig, agent: DQN) -> dict[str, str]:
+    """What the last bits of this process's results depend on beside the configuration."""
+    return provenance(device=str(agent.device), num_threads=config.num_threads)
+
+
 def load_replay(saved: Checkpoint, config: TrainConfig, agent: DQN, replay: UniformReplay) -> None:
     """Fill the replay, and see that the rest of the checkpoint will fit; nothing is written yet.
 
@@ -93,9 +97,12 @@ def load_run(saved: Checkpoint, config: TrainConfig, trainer: Trainer, progress:
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise _not_of_this_configuration(saved, config, error) from error
     load_generator_state(cast(GeneratorState, state["generators"]))
-    now = _software(config, trainer.agent)
+    now = provenance_of(config, trainer.agent)
     then = cast(Mapping[str, object], state["software"])
-    changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]
+    # A checkpoint of an earlier version may know fewer of them.
+    changed = [
+        f"{key} {then[key]} -> {now[key]}" for key in now if key in then and now[key] != then[key]
+    ]
     if changed:
         progress.note(f"the last bits of results may differ from now on: {', '.join(changed)}")
 
@@ -121,7 +128,7 @@ def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Te
     replay = cast(dict[str, object], loop.pop("replay"))
     try:
         checkpoint.save(
-            assembly.checkpoint_directory(run_dir),
+            checkpoint_directory(run_dir),
             trainer.agent_steps,
             {
                 "agent": loop.pop("agent"),
@@ -131,7 +138,7 @@ def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Te
                 "generators": generator_state(),
                 "telemetry": telemetry.position(trainer.agent_steps),
                 "config": flatten(asdict(config)),
-                "software": _software(config, trainer.agent),
+                "software": provenance_of(config, trainer.agent),
             },
             trainer.replay,
         )
@@ -146,7 +153,7 @@ def save_run(config: TrainConfig, run_dir: Path, trainer: Trainer, telemetry: Te
 
 def is_saved(run_dir: Path, trainer: Trainer) -> bool:
     """Whether there is a checkpoint of where the trainer stands."""
-    directory = assembly.checkpoint_directory(run_dir)
+    directory = checkpoint_directory(run_dir)
     return checkpoint.path_at(directory, trainer.agent_steps) in checkpoint.available(directory)
 
 
@@ -158,7 +165,7 @@ def keep_best(run_dir: Path, best: BestEvaluation | None) -> None:
     """
     if best is None:
         return
-    path = assembly.best_weights_path(run_dir)
+    path = best_weights_path(run_dir)
     about = {"return_mean": best.return_mean, "agent_steps": best.agent_steps}
     try:
         if checkpoint.load_weights(path)[1] == about:
@@ -181,21 +188,10 @@ def explain_nonfinite(error: NonFiniteError, run_dir: Path, trainer: Trainer) ->
         kept = f"batch and weights in {path}"
     except OSError as refused:
         kept = f"batch and weights could not be kept ({refused})"
-    saved = checkpoint.available(assembly.checkpoint_directory(run_dir))
+    saved = checkpoint.available(checkpoint_directory(run_dir))
     last = f"last good checkpoint {saved[-1]}" if saved else "no checkpoint yet"
     print(
         f"error: {error} at update {update} (step {trainer.agent_steps}); first not finite: "
         f"{where}; {kept}; {last}; a smaller optimizer.lr or a larger optimizer.eps may help",
         file=sys.stderr,
     )
-
-
-def _software(config: TrainConfig, agent: DQN) -> dict[str, str]:
-    """What the last bits of a result depend on beside the configuration."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "ale-py", "gymnasium")},
-        "machine": platform.machine(),
-        "device": str(agent.device),
-        "num_threads": str(config.num_threads),
-    }

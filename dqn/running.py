@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from dqn import assembly
+from dqn import assembly, playing
 from dqn.agent import NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
@@ -21,6 +21,7 @@ from dqn.run_directory import (
     begin_to_write,
     is_directory,
     lock_run,
+    note_provenance,
     refuse_other_run,
     unusable_directory,
     write_config,
@@ -35,6 +36,7 @@ from dqn.run_state import (
     load_replay,
     load_run,
     newest_checkpoint,
+    provenance_of,
     save_run,
 )
 from dqn.seeding import Seeds, derive_seeds, seed_everything
@@ -60,7 +62,7 @@ def train(config: TrainConfig, *, label: str) -> float:
             where none could be, or where the loss became infinite or NaN.
     """
     run_dir = Path(config.run_dir)
-    assembly.check_environment(config.env)
+    playing.check_environment(config.env)
     device = assembly.resolve_device(config.device)
     lock = RunLock(run_dir)
     try:
@@ -87,7 +89,7 @@ def _train_alone(
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
     agent_steps = 0 if saved is None else saved.agent_steps
-    environment = assembly.training_environment(config, seeds=seeds)
+    environment = playing.training_environment(config, seeds=seeds)
     try:
         assembly.check_memory(config, environment, device)
         agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
@@ -110,7 +112,7 @@ def _train_alone(
                 behaviour_epsilon=assembly.build_behaviour_epsilon(config),
                 learning_rate_factor=assembly.build_learning_rate_factor(config),
                 plan=assembly.build_plan(config),
-                evaluate=lambda: assembly.evaluate_agent(
+                evaluate=lambda: playing.evaluate_agent(
                     config, agent, seeds=seeds, should_stop=stop.is_set
                 ),
                 diagnose=effective_learning_rate_summaries,
@@ -128,6 +130,7 @@ def _train_alone(
             else:
                 load_run(saved, config, trainer, progress)
                 saved.state.clear()
+            note_provenance(run_dir, agent_steps, provenance_of(config, agent))
             try:
                 _run_to_the_end(trainer, run_dir, config, seeds, progress, stop)
             except NonFiniteError as error:
@@ -197,7 +200,7 @@ def _record_video(
         return
     path = run_dir / "videos" / f"agent_step_{trainer.agent_steps:012d}.webp"
     try:
-        recording = assembly.record_video(
+        recording = playing.record_video(
             config, trainer.agent, path, seeds=seeds, should_stop=stop.is_set
         )
     except (ImportError, OSError) as error:

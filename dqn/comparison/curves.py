@@ -68,6 +68,7 @@ class Run:
         is_unfinished: whether it is neither as long as planned nor solved.
         is_solved: whether it stopped early because its scores had reached their target.
         has_diverged: whether its loss became infinite or NaN before its end.
+        codes: versions of the code that computed it, one after the other; empty where unknown.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Run:
     is_unfinished: bool = False
     is_solved: bool = False
     has_diverged: bool = False
+    codes: tuple[str, ...] = ()
 
     @property
     def last_step(self) -> float:

@@ -20,6 +20,7 @@ from dqn.comparison.curves import (
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+PROVENANCE_FILE = "provenance.jsonl"
 NONFINITE_DIRECTORY = "nonfinite"
 DEFAULT_METRIC = "eval/return_mean"
 SPEED = "speed/agent_steps_per_second"
@@ -92,6 +93,7 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
         is_unfinished=is_unfinished,
         is_solved=is_solved,
         has_diverged=is_unfinished and (directory / NONFINITE_DIRECTORY).is_dir(),
+        codes=_read_codes(directory / PROVENANCE_FILE),
     )
 
 
@@ -110,6 +112,21 @@ def _read_lines(path: Path) -> Iterator[dict[str, float]]:
                 f"RUNS={path}: line {number} must be a JSON object with a number 'step'"
             ) from error
         yield line
+
+
+def _read_codes(path: Path) -> tuple[str, ...]:
+    """Versions of the code that worked at the run, in order; other lines do not count."""
+    if not path.is_file():
+        return ()
+    codes = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, Mapping) and isinstance(line.get("code"), str):
+            codes.append(line["code"])
+    return tuple(dict.fromkeys(codes))
 
 
 def _read_settings(path: Path) -> dict[str, object]:

@@ -1,38 +1,18 @@
-"""Which runs are compared with which, up to where, and what is wrong with that."""
+"""Which runs are compared with which, and up to where."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from dqn.comparison.cautions import cautions, describe_unfinished, shorten
 from dqn.comparison.curves import STEP_TOLERANCE, Curve, InputError, Run
 
 GroupGame: TypeAlias = tuple[str, str]
 Axis: TypeAlias = Literal["steps", "frames"]
 AXIS_UNITS: Mapping[Axis, str] = {"steps": "agent steps", "frames": "emulator frames"}
-
-# "Use at least 5 runs": below, no bootstrap interval means what it says (docs/comparing.md).
-FEW_RUNS = 5
-# Settings that distinguish no two experiments: where and how fast a run went, and what it is of.
-INCIDENTAL = frozenset(
-    {
-        "checkpoint.period_agent_steps",
-        "device",
-        "env.game",
-        "env.id",
-        "env.num_threads",
-        "logging.histograms",
-        "logging.period_agent_steps",
-        "num_threads",
-        "overwrite",
-        "run_dir",
-        "seed",
-        "evaluation.video",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +72,7 @@ def select(
     warnings: list[str] = []
     unfinished = [run for run in runs if run.is_unfinished]
     if unfinished:
-        warnings.append(_describe_unfinished(unfinished, skip_unfinished))
+        warnings.append(describe_unfinished(unfinished, skip_unfinished))
     if skip_unfinished:
         runs = [run for run in runs if not run.is_unfinished]
     by_group: dict[str, list[Run]] = {}
@@ -110,7 +90,7 @@ def select(
     elif left_out:
         warnings.append(
             f"{len(left_out)} games that some groups have not played are left out: "
-            f"{_shorten(sorted(left_out))}."
+            f"{shorten(sorted(left_out))}."
         )
     grid = {
         (group, game): tuple(run for run in members if run.game == game)
@@ -125,7 +105,7 @@ def select(
         axis=axis,
         warnings=(),
     )
-    warnings += _warnings(selection, group_by)
+    warnings += cautions(grid, group_by)
     return dataclasses.replace(selection, warnings=tuple(warnings))
 
 
@@ -138,21 +118,6 @@ def group_name(run: Run, keys: Sequence[str]) -> str:
         str(run.setting(key)) if key in ("optimizer", "protocol") else f"{key}={run.setting(key)}"
         for key in keys
     )
-
-
-def differing_settings(runs: Iterable[Run]) -> dict[str, list[object]]:
-    """Settings that are not the same in all runs whose configuration is known, with their values.
-
-    What a run is of (its game, its seed) and what cannot change its scores is left out.
-    """
-    known = [run.settings for run in runs if run.settings]
-    keys = sorted({key for settings in known for key in settings} - INCIDENTAL)
-    differing = {}
-    for key in keys:
-        values = list({repr(settings.get(key)): settings.get(key) for settings in known}.values())
-        if len(values) > 1:
-            differing[key] = values
-    return differing
 
 
 def _rescale(run: Run, axis: Axis) -> Run:
@@ -180,7 +145,7 @@ def _shared_games(by_group: Mapping[str, Sequence[Run]]) -> tuple[list[str], set
         raise InputError(
             "RUNS: the groups share no game ("
             + "; ".join(
-                f"{group}: {_shorten(sorted({run.game for run in members}))}"
+                f"{group}: {shorten(sorted({run.game for run in members}))}"
                 for group, members in sorted(by_group.items())
             )
             + ")"
@@ -212,91 +177,8 @@ def _end(
     return end
 
 
-def _warnings(selection: Selection, group_by: Sequence[str]) -> list[str]:
-    warnings = []
-    counts = {key: len(members) for key, members in selection.runs.items()}
-    few = sorted({group for (group, _), count in counts.items() if count < FEW_RUNS})
-    if few:
-        fewest = min(counts.values())
-        warnings.append(
-            f"Too few seeds: {_shorten(few)} {'has' if len(few) == 1 else 'have'} as few as "
-            f"{fewest} run{'s' * (fewest != 1)} on a game. Below {FEW_RUNS} intervals are too "
-            "narrow and no ranking should be drawn from them."
-        )
-    if len(set(counts.values())) > 1:
-        warnings.append(
-            f"Groups have between {min(counts.values())} and {max(counts.values())} runs a game; "
-            "the IQM pools runs, so games with more of them weigh more in it."
-        )
-    for what, name in (("protocol", "Protocols"), ("score_kind", "Kinds of return")):
-        values = {group: _values_of(selection.of_group(group), what) for group in selection.groups}
-        if len({tuple(value) for value in values.values()}) > 1:
-            shown = "; ".join(f"{group}: {' / '.join(v)}" for group, v in values.items())
-            warnings.append(f"{name} differ, so scores are not strictly comparable: {shown}.")
-    for group in selection.groups:
-        warnings += _warnings_of_group(group, selection.of_group(group), group_by)
-    solved = [run for run in selection.all_runs if run.is_solved]
-    if solved:
-        warnings.append(
-            f"{len(solved)} runs stopped early at their target score; from there on their curves "
-            "stay at the last score, which need not be what training on would have given."
-        )
-    return warnings
-
-
-def _warnings_of_group(group: str, runs: Sequence[Run], group_by: Sequence[str]) -> list[str]:
-    warnings = []
-    mixed = differing_settings(runs)
-    if mixed:
-        shown = ", ".join(
-            f"{key} ({', '.join(str(value) for value in values)})"
-            for key, values in list(mixed.items())[:4]
-        )
-        more = f" and {len(mixed) - 4} more" if len(mixed) > 4 else ""
-        keys = ",".join([*group_by, next(iter(mixed))])
-        warnings.append(
-            f"{group} mixes runs of different settings: {shown}{more}. "
-            f"--group-by {keys} keeps them apart."
-        )
-    repeated = [
-        f"{game} seed {seed}"
-        for (game, seed), count in Counter((run.game, run.seed) for run in runs).items()
-        if count > 1
-    ]
-    if repeated:
-        warnings.append(
-            f"{group} holds several runs of the same game and seed ({_shorten(repeated)}); "
-            "they count as independent."
-        )
-    return warnings
-
-
-def _describe_unfinished(runs: Sequence[Run], skipped: bool) -> str:
-    shown = _shorten(
-        [f"{run.source} ({run.last_step:,.0f} of {run.planned_agent_steps:,})" for run in runs]
-    )
-    consequence = "left out" if skipped else "all are compared where the shortest of them ends"
-    number = "1 run is" if len(runs) == 1 else f"{len(runs)} runs are"
-    warning = f"{number} unfinished, {consequence}: {shown}."
-    if diverged := [run.source for run in runs if run.has_diverged]:
-        warning += (
-            f" Of these, {_shorten(diverged)} became infinite or NaN: without them a setting looks "
-            "better than it is."
-        )
-    return warning
-
-
-def _values_of(runs: Iterable[Run], attribute: str) -> list[str]:
-    return sorted({str(getattr(run, attribute) or "unknown") for run in runs})
-
-
 def _require(argument: str, names: Sequence[str], known: Iterable[str]) -> None:
     known = sorted(known)
     for name in names:
         if name not in known:
             raise InputError(f"{argument}={name}: must be one of {', '.join(known)}")
-
-
-def _shorten(names: Sequence[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from dqn.comparison.bands import Band
+from dqn.comparison.cautions import differing_settings
 from dqn.comparison.results import Comparison
-from dqn.comparison.selection import differing_settings
 from dqn.comparison.table import Cell, Table, format_interval
 from dqn.comparison.wording import ranked_groups, score_unit, weight_layers
 from dqn.statistics import Interval
@@ -202,6 +202,7 @@ def _runs(comparison: Comparison) -> Table:
                     None if run.seconds is None else float(run.seconds.values[-1]),
                     run.protocol,
                     run.score_kind,
+                    ", then ".join(run.codes),
                     run.source,
                 )
             )
@@ -221,6 +222,7 @@ def _runs(comparison: Comparison) -> Table:
         "training_seconds",
         "protocol",
         "kind",
+        "code",
         "source",
     )
     return Table("runs", "Runs", columns, rows)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from dqn import assembly
+from dqn import assembly, playing
 from dqn.config import CONFIG_DIR, validate
 from dqn.memory import peak_resident_bytes
 from dqn.process import prepare_process
@@ -68,7 +68,7 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
     device = assembly.resolve_device(config.device)
     prepare_process(num_threads=config.num_threads, precision=config.precision)
     seeds = derive_seeds(config.seed)
-    environment = assembly.training_environment(config, seeds=seeds)
+    environment = playing.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
 

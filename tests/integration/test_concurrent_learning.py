@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_runs import PONG, read_lines, repeatable, tiny_config
 
-from dqn import assembly, checkpoint, running
+from dqn import assembly, checkpoint, playing, running
 from dqn.seeding import derive_seeds
 from dqn.training import newest_frame
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def play_one_after_the_other(config, *, learn_first):
     """What ``Trainer`` should do, without its periods and without anything at the same time."""
     seeds = derive_seeds(config.seed)
-    environment = assembly.training_environment(config, seeds=seeds)
+    environment = playing.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=CPU)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=CPU)
     behaviour_epsilon = assembly.build_behaviour_epsilon(config)

@@ -102,6 +102,11 @@ def lead_the_metrics_elsewhere(run_dir, trained):
     (run_dir / "metrics.jsonl").symlink_to(run_dir.parent / "elsewhere")
 
 
+def lead_the_provenance_elsewhere(run_dir, trained):
+    (run_dir / "provenance.jsonl").unlink()
+    (run_dir / "provenance.jsonl").symlink_to(run_dir.parent / "elsewhere")
+
+
 SITUATIONS = {
     damage_all_checkpoints: ["none of its checkpoints can be read", "overwrite=true"],
     take_checkpoints_of_another_network: ["network.hidden_sizes=[16]", "hidden_sizes=[8]"],
@@ -110,6 +115,7 @@ SITUATIONS = {
     damage_the_configuration_without_checkpoints: ["config.yaml", "overwrite=true"],
     make_checkpoints_a_file: ["checkpoints must be a directory"],
     lead_the_metrics_elsewhere: ["run_dir=", "directory that can be written"],
+    lead_the_provenance_elsewhere: ["run_dir=", "directory that can be written"],
 }
 
 

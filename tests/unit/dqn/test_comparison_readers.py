@@ -8,7 +8,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from written_runs import LAYER, write_run
 
-from dqn import nonfinite, run_directory, telemetry
+from dqn import nonfinite, provenance, run_directory, telemetry
 from dqn.comparison import run_files
 from dqn.comparison.curves import InputError, canonical_game
 from dqn.comparison.published import read_csv, read_dopamine_json, read_tensorboard
@@ -20,6 +20,7 @@ def test_files_have_the_names_that_training_gives_them():
     assert run_files.METRICS_FILE == telemetry.METRICS_FILE
     assert run_files.CONFIG_FILE == run_directory.CONFIG_FILE
     assert run_files.NONFINITE_DIRECTORY == nonfinite.DIRECTORY
+    assert run_files.PROVENANCE_FILE == provenance.PROVENANCE_FILE
 
 
 def test_our_run_is_read_with_its_names_scores_time_and_diagnostics(tmp_path):
@@ -104,6 +105,15 @@ def test_a_run_that_still_plays_its_last_evaluation_is_unfinished(tmp_path):
     metrics.write_text("".join(lines[:-1]))
     assert '"step": 20' in lines[-2], "training has logged its last step"
     assert read_run(run_dir).is_unfinished
+
+
+def test_versions_of_the_code_are_read_in_the_order_in_which_they_worked(tmp_path):
+    directory = write_run(tmp_path / "run", [(10, 1.0)])
+    assert read_run(directory).codes == ()  # of a time before they were noted
+    lines = ['{"step": 0, "code": "a"}', '{"step": 5, "co', "[1]", '{"code": 7}']
+    lines += ['{"step": 5, "code": "b"}', '{"step": 8, "code": "a"}']
+    (directory / "provenance.jsonl").write_text("\n".join(lines))
+    assert read_run(directory).codes == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 from written_runs import five, make_run
 
+from dqn.comparison.cautions import differing_settings
 from dqn.comparison.curves import InputError
-from dqn.comparison.selection import differing_settings, select
+from dqn.comparison.selection import select
 
 
 def test_equal_groups_of_five_give_no_warning():
@@ -130,3 +131,16 @@ def test_seed_and_place_are_no_different_settings():
     one = make_run(settings={"seed": 1, "run_dir": "a", "env.game": "pong", "agent.discount": 0.9})
     other = make_run(settings={"seed": 2, "run_dir": "b", "env.game": "qbert", "agent.discount": 1})
     assert differing_settings([one, other]) == {"agent.discount": [0.9, 1]}
+
+
+def test_runs_of_more_than_one_version_of_the_code_are_told_of():
+    old, new = ("0.1.0 (aaaa)",), ("0.1.0 (bbbb)",)
+    runs = [*five("adam", codes=old), *five("sgd", codes=old)]
+    assert select(runs).warnings == ()
+    # One that went on under another version, and those whose code is unknown say nothing of it.
+    runs[0] = dataclasses.replace(runs[0], codes=old + new)
+    runs[1] = dataclasses.replace(runs[1], codes=())
+    assert select(runs).warnings == (
+        "2 versions of the code computed these runs (0.1.0 (aaaa), 0.1.0 (bbbb)); the column code "
+        "of runs.csv says which.",
+    )

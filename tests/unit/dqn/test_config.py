@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tiny_runs import CARTPOLE, compose_config, tiny_config
 
 import rmsprop
-from dqn import assembly, train
+from dqn import assembly, playing, train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
 from dqn.config.targets import check_yaml
 from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
@@ -385,7 +385,7 @@ def test_every_experiment_can_be_built_with_every_optimizer(experiment):
         "env.num_envs=1",
     )
     config = validate(compose_config(f"experiment={experiment}", *small))
-    environment = assembly.training_environment(config, seeds=seeds)
+    environment = playing.training_environment(config, seeds=seeds)
     for name in OPTIMIZERS:
         config = validate(compose_config(f"experiment={experiment}", f"optimizer={name}", *small))
         agent = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
@@ -525,7 +525,7 @@ def test_full_experiments_explore_as_their_protocol_says(experiment):
         protocol.behaviour_epsilon_end,
         protocol.behaviour_epsilon_decay_agent_steps,
     )
-    assert assembly.evaluation_epsilon(config) == protocol.evaluation_epsilon
+    assert playing.evaluation_epsilon(config) == protocol.evaluation_epsilon
 
 
 def test_nature_experiment_is_the_papers_table():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_runs import tiny_config
 
-from dqn import assembly, checkpoint, running
+from dqn import assembly, checkpoint, playing, running
 from dqn.agent import NonFiniteError
 from dqn.nonfinite import first_nonfinite, write_dump
 from dqn.seeding import derive_seeds
@@ -15,7 +15,7 @@ from dqn.types import Batch
 @pytest.fixture
 def agent(tmp_path):
     config, seeds = tiny_config(tmp_path), derive_seeds(1)
-    environment = assembly.training_environment(config, seeds=seeds)
+    environment = playing.training_environment(config, seeds=seeds)
     built = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
     environment.close()
     return built

@@ -62,6 +62,7 @@ def test_finished_run_leaves_its_files_and_returns_its_last_mean(tmp_path):
         "evaluations",
         "events",
         "metrics",
+        "provenance",
     }
     evaluations = read_lines(run_dir / "evaluations.jsonl")
     assert crossed(evaluated_steps(run_dir), 200) == [200, 400]
