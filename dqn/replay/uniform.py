@@ -100,14 +100,14 @@ class UniformReplay(TransitionRing):
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if not self.can_be_sampled:
             raise ValueError("the replay holds no complete transition yet: append before sampling")
-        num_columns = self._num_columns
+        num_columns = self._index.num_columns
         drawn = np.empty(0, dtype=np.int64)
         while len(drawn) < batch_size:
             candidates = torch.randint(
-                self._num_envs * num_columns, (2 * batch_size,), generator=self._generator
+                self._index.num_envs * num_columns, (2 * batch_size,), generator=self._generator
             ).numpy()
             env, k = np.divmod(candidates, num_columns)
-            drawn = np.concatenate([drawn, candidates[self._is_sampleable(env, k)]])
+            drawn = np.concatenate([drawn, candidates[self._index.is_sampleable(env, k)]])
         return self._gather(*np.divmod(drawn[:batch_size], num_columns))
 
     def state_dict(self, *, with_frames: bool = True) -> ReplayState:
