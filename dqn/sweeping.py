@@ -263,7 +263,8 @@ def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path)
         output = process.stdout.read().decode()
     status = process.returncode
     if status == 0:
-        return float(output)
+        # Alone on its line: packages greet on this stream too (pygame does, when it draws).
+        return float(output.splitlines()[-1])
     last_line = _last_line(log_path)
     if was_told or status in {128 + number for number in STOP_SIGNALS}:
         # Only now that everything is saved: submitit's own handler requeues the job.

@@ -56,6 +56,13 @@ def test_a_finished_run_is_recorded_and_skipped_the_next_time(tmp_path, sweep_di
     assert (record.state, record.was_skipped, record.return_mean) == ("finished", True, 12.5)
 
 
+def test_a_package_that_greets_on_standard_output_spoils_no_result(
+    tmp_path, sweep_dir, monkeypatch
+):
+    stand_in(monkeypatch, "print('Hello from the community', 3)" + FINISHES)
+    assert run(tiny_config(tmp_path / "run"), sweep_dir) == 12.5
+
+
 @pytest.mark.parametrize(
     "change",
     ["config", "longer", "config file", "evaluations", "overwrite", "broken result"],
