@@ -56,6 +56,7 @@ def test_from_another_folder_a_run_is_made_finished_and_found_finished(
         "evaluations.jsonl",
         "events",
         "metrics.jsonl",
+        "provenance.jsonl",
     }
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert config["total_agent_steps"] == 400
