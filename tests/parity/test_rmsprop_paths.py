@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from parity.trajectories import can_fuse
 from torch import Tensor
@@ -256,6 +256,19 @@ def test_every_layout_steps_as_in_the_for_loop(path, randn, contiguous, options)
 
 
 @pytest.mark.parametrize("path", PATHS)
+@example(  # Found once: a second step that takes the first one back, up to its last bit.
+    theta=[0.0] * 9,
+    grads=[[0.0] * 8 + [1e6], [0.0] * 8 + [-1e18]],
+    options={
+        "eps_inside_sqrt": False,
+        "weight_decay": 0.1,
+        "decoupled_weight_decay": False,
+        "momentum": 0.0,
+        "centered": True,
+        "initial_square_avg": 1.0,
+    },
+    eps=0.0,
+)
 @settings(deadline=None, max_examples=200)
 @given(
     theta=st.lists(number, min_size=9, max_size=9),
@@ -267,12 +280,17 @@ def test_extreme_magnitudes_step_as_in_the_for_loop(path, theta, grads, options,
     options = options | {"eps": eps}
     params = [torch.tensor(theta) for _ in range(2)]
     optimizers = RMSprop(params[:1], **options, **path), RMSprop(params[1:], **options, **SLOW)
+    reached = params[1].abs()
     for row in grads:
         for param, optimizer in zip(params, optimizers, strict=True):
             param.grad = torch.tensor(row)
             optimizer.step()
+        reached = torch.maximum(reached, params[1].abs())
     fast, slow = (optimizer.state[p] for p, optimizer in zip(params, optimizers, strict=True))
-    torch.testing.assert_close(params[0], params[1], rtol=1e-5, atol=1e-37, equal_nan=True)
+    # Rounding is relative to the largest value on the way: two steps may cancel to nothing but it.
+    bound = 1e-37 + 1e-5 * torch.where(reached.isfinite(), reached, 0.0)
+    same = (params[0] == params[1]) | (params[0].isnan() & params[1].isnan())
+    assert (same | ((params[0] - params[1]).abs() <= bound)).all(), (params, bound)
     for key, value in slow.items():
         torch.testing.assert_close(fast[key], value, rtol=1e-5, atol=1e-37, equal_nan=True)
 
