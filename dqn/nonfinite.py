@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dqn.agent import DQN
 from dqn.types import Batch
+from dqn.whole_file import replace_file
 
 DIRECTORY = "nonfinite"  # Of a run.
 
@@ -73,7 +74,7 @@ def write_dump(path: Path, agent: DQN, batch: Batch | None, message: str) -> Non
     buffer = io.BytesIO()
     torch.save(content, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(buffer.getbuffer())
+    replace_file(path, buffer.getbuffer())
 
 
 def _networks(agent: DQN) -> tuple[tuple[str, nn.Module], ...]:

@@ -34,6 +34,7 @@ from dqn.config import (
     save_config,
 )
 from dqn.stopping import STOP_SIGNALS, StopRequest
+from dqn.whole_file import replace_file
 
 State = Literal["running", "finished", "failed", "stopped"]
 
@@ -111,9 +112,7 @@ def records_directory(sweep_dir: Path) -> Path:
 def write_json(path: Path, content: object) -> None:
     """Write a small file that a reader never sees half of."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, json.dumps(content).encode())
 
 
 def read_records(sweep_dir: Path) -> list[JobRecord]:

@@ -1,5 +1,6 @@
 """Films of the agent at play, written with Pillow alone."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dqn.types import IntArray, ObservationArray, TimeStep
+from dqn.whole_file import replace_file
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 # GIF counts time in hundredths of a second, and browsers slow down anything below two of them.
@@ -121,10 +123,9 @@ def _write(pictures: list[Image.Image], path: Path, frames_per_second: float) ->
     milliseconds = round(1000 / frames_per_second)
     if file_format == "GIF":
         milliseconds = max(round(milliseconds / _GIF_TICK_MS), 2) * _GIF_TICK_MS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    buffer = io.BytesIO()
     pictures[0].save(
-        partial,
+        buffer,
         format=file_format,
         save_all=True,
         append_images=pictures[1:],
@@ -132,4 +133,5 @@ def _write(pictures: list[Image.Image], path: Path, frames_per_second: float) ->
         loop=0,
         lossless=True,
     )
-    partial.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, buffer.getbuffer())

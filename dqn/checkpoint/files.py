@@ -64,18 +64,6 @@ def write_file(path: Path, content: bytes | memoryview) -> FileEntry:
         file.close()
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file under its name in one step: a reader, and a crash, see the old or the new."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    try:
-        temporary.unlink(missing_ok=True)
-        write_file(temporary, content)
-        os.replace(temporary, path)
-        sync_directory(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def check_file(path: Path, entry: FileEntry) -> None:
     """Require that a file is what its manifest says.
 
@@ -125,12 +113,3 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise CheckpointError(f"{path.name} is no regular file")
     return descriptor
-
-
-def sync_directory(path: Path) -> None:
-    """Wait until a directory's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

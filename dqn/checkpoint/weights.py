@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dqn.checkpoint.errors import CheckpointError
-from dqn.checkpoint.files import read_file, replace_file
+from dqn.checkpoint.files import read_file
+from dqn.whole_file import replace_file
 
 _MAX_BYTES = 4 * 2**30
 

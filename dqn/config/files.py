@@ -11,6 +11,7 @@ from yaml import YAMLError
 
 from dqn.config.errors import ConfigError
 from dqn.config.schema import TrainConfig
+from dqn.whole_file import replace_file
 
 # Inside an installed package, else beside it in the checkout.
 _PACKAGED = Path(__file__).parents[1] / "configs"
@@ -39,12 +40,7 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write the whole of a configuration as YAML; a reader, and a crash, never see half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_file(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def load_config(path: Path) -> dict[str, object]:
