@@ -33,7 +33,7 @@ def provenance(*, device: str, num_threads: int) -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in _SOFTWARE},
         "machine": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "device": device,
         "num_threads": str(num_threads),
     }
@@ -44,18 +44,25 @@ def code_version(root: Path) -> str:
     """The package's version and, of a checkout at ``root``, its commit: ``0.1.0 (3477e021aad9)``.
 
     A commit ends in ``-dirty``, as ``git describe`` says it, where files that git tracks have been
-    changed. An installed package, and a machine without git, know their version only.
+    changed. Where git is missing, refuses or takes too long, and of an installed package, it is
+    the version alone.
     """
     released = version(_DISTRIBUTION)
     # An environment that lies in somebody's own repository must not be given its commit.
     if not (root / ".git").exists():
         return released
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    # Without locks: git describe would write the index, beside a commit that its owner makes.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     # A hook that trains would hand on the repository it was called by.
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG_")
+    }
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.resolve().parent)
     try:
-        described = subprocess.run(
-            command,
+        status = subprocess.run(
+            [*command, "--untracked-files=no"],
             cwd=root,
             env=environment,
             capture_output=True,
@@ -65,7 +72,13 @@ def code_version(root: Path) -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return released
-    return f"{released} ({described.stdout.strip()})"
+    commit, changes = "", ""
+    for line in status.stdout.splitlines():
+        if line.startswith("# branch.oid "):
+            commit = line.split()[-1][:12]
+        elif not line.startswith("#"):
+            changes = "-dirty"
+    return f"{released} ({commit}{changes})"
 
 
 def append_provenance(run_dir: Path, agent_steps: int, facts: Mapping[str, str]) -> None:
@@ -76,7 +89,7 @@ def append_provenance(run_dir: Path, agent_steps: int, facts: Mapping[str, str])
     """
     line = json.dumps({"step": agent_steps, **facts}, ensure_ascii=False) + "\n"
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    with open(os.open(run_dir / PROVENANCE_FILE, flags, 0o666), "rb+", buffering=0) as file:
+    with open(os.open(run_dir / PROVENANCE_FILE, flags, 0o666), "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(size - 1)
@@ -85,11 +98,12 @@ def append_provenance(run_dir: Path, agent_steps: int, facts: Mapping[str, str])
         file.write(line.encode())
 
 
-def _cpu() -> str:
-    """The processor's name, where the system tells it."""
+@functools.cache
+def processor_name() -> str:
+    """The processor's name, where the system tells it: on Linux, for most architectures."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    return next(names, "") or platform.processor()

@@ -176,6 +176,8 @@ def _remove_run(run_dir: Path) -> None:
     if holds_run(run_dir):
         for name in ("checkpoints", nonfinite.DIRECTORY, "videos"):
             shutil.rmtree(run_dir / name, ignore_errors=True)
-        names = [CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE, PROVENANCE_FILE]
-        for path in [*(run_dir / name for name in names), *run_dir.glob("events.out.tfevents.*")]:
+        events = run_dir.glob("events.out.tfevents.*")
+        # By the configuration a run is known, whose removal goes on where it was cut short.
+        names = [METRICS_FILE, EVALUATIONS_FILE, PROVENANCE_FILE, CONFIG_FILE]
+        for path in [*events, *(run_dir / name for name in names)]:
             path.unlink(missing_ok=True)

@@ -96,6 +96,7 @@ def _train_alone(
         replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
         if saved is not None:
             load_replay(saved, config, agent, replay)
+        facts = provenance_of(config, agent)
         # Only now, when nothing can be refused any more.
         begin_to_write(config, run_dir, lock, saved)
         with (
@@ -130,7 +131,7 @@ def _train_alone(
             else:
                 load_run(saved, config, trainer, progress)
                 saved.state.clear()
-            note_provenance(run_dir, agent_steps, provenance_of(config, agent))
+            note_provenance(run_dir, agent_steps, facts)
             try:
                 _run_to_the_end(trainer, run_dir, config, seeds, progress, stop)
             except NonFiniteError as error:

@@ -105,7 +105,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, float]]:
         try:
             line = json.loads(text)
             line["step"] + 0.0
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):
                 return
             raise InputError(
@@ -115,18 +115,22 @@ def _read_lines(path: Path) -> Iterator[dict[str, float]]:
 
 
 def _read_codes(path: Path) -> tuple[str, ...]:
-    """Versions of the code that worked at the run, in order; other lines do not count."""
+    """Versions of the code that the run's numbers come from, in order; other lines do not count.
+
+    What was done from a step on is lost where another process went on from that step or before.
+    """
     if not path.is_file():
         return ()
-    codes = []
+    workers: list[tuple[float, str]] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+            step, code = line["step"] + 0.0, line["code"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        if isinstance(line, Mapping) and isinstance(line.get("code"), str):
-            codes.append(line["code"])
-    return tuple(dict.fromkeys(codes))
+        if isinstance(code, str) and code.isprintable():
+            workers = [worker for worker in workers if worker[0] < step] + [(step, code)]
+    return tuple(dict.fromkeys(code for _, code in workers))
 
 
 def _read_settings(path: Path) -> dict[str, object]:

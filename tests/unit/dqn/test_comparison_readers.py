@@ -114,6 +114,10 @@ def test_versions_of_the_code_are_read_in_the_order_in_which_they_worked(tmp_pat
     lines += ['{"step": 5, "code": "b"}', '{"step": 8, "code": "a"}']
     (directory / "provenance.jsonl").write_text("\n".join(lines))
     assert read_run(directory).codes == ("a", "b")
+    lines = ['{"step": 0, "code": "a"}', '{"step": 5, "code": "lost"}', '{"step": 5, "code": "b"}']
+    lines += ["[" * 200_000, '{"step": 8, "code": "\\u001b[2J"}']  # A stranger's.
+    (directory / "provenance.jsonl").write_text("\n".join(lines))
+    assert read_run(directory).codes == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who computed a run: the commit of the code, and a line for every process."""
 
 import json
+import os
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -16,9 +17,17 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 
 def git(root, *arguments):
+    # Nothing of the caller's: neither the repository of a hook that tests nor settings.
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
     return subprocess.run(
-        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
+        ["git", *identity, *arguments],
+        cwd=root,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
 
 
@@ -51,6 +60,15 @@ def test_changed_code_is_not_taken_for_its_commit(checkout):
 
 
 @needs_git
+def test_asking_for_the_commit_writes_nothing_beside_who_may_be_committing(checkout):
+    head = git(checkout, "rev-parse", "HEAD")
+    os.utime(checkout / "code.py", (0, 0))  # Saved again as it was: git would note that.
+    index = (checkout / ".git" / "index").read_bytes()
+    assert code_version(checkout) == f"{RELEASED} ({head[:12]})"
+    assert (checkout / ".git" / "index").read_bytes() == index
+
+
+@needs_git
 def test_the_callers_repository_is_not_ours(checkout, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
@@ -61,6 +79,9 @@ def test_the_callers_repository_is_not_ours(checkout, tmp_path, monkeypatch):
     # A package installed inside somebody's checkout.
     installed = checkout / "environment"
     installed.mkdir()
+    assert code_version(installed) == RELEASED
+    (installed / ".git").mkdir()  # and no repository for all that
+    code_version.cache_clear()
     assert code_version(installed) == RELEASED
 
 
