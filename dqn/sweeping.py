@@ -13,6 +13,7 @@ stopped and when whoever started it is gone.
 """
 
 import json
+import math
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from dqn.config import (
     ConfigError,
@@ -175,7 +176,7 @@ def run_job(
         config_path = directory / f"{number:04d}.yaml"
         save_config(config, config_path)
         log_path = directory / f"{number:04d}.log"
-        return_mean = _run_process(config_path, label(config), log_path, directory / STOP_FILE)
+        _run_process(config_path, label(config), log_path, directory / STOP_FILE)
     except ConfigError as error:
         put("failed", error=str(error))
         raise
@@ -186,7 +187,7 @@ def run_job(
         if record.state == "running":
             put("failed", error=str(error))
         raise RunFailed(f"{name}: {error}") from None
-    _write_result(config, return_mean)
+    return_mean = _write_result(config)
     put("finished", return_mean=return_mean)
     return return_mean
 
@@ -208,13 +209,21 @@ def finished_return_mean(config: TrainConfig) -> float | None:
     return float(result["return_mean"])
 
 
-def _write_result(config: TrainConfig, return_mean: float) -> None:
-    """Remember that the run is finished. A run without is only asked again whether it is."""
+def _write_result(config: TrainConfig) -> float:
+    """Remember that the run is finished. A run without is only asked again whether it is.
+
+    Returns:
+        Mean return of its last evaluation, NaN where a full disk has lost it.
+    """
     run_dir = Path(config.run_dir)
+    return_mean = math.nan
     try:
-        write_json(run_dir / RESULT_FILE, _result(run_dir, flatten(asdict(config))))
+        result = _result(run_dir, flatten(asdict(config)))
+        return_mean = float(cast(float, result["return_mean"]))
+        write_json(run_dir / RESULT_FILE, result)
     except (OSError, ValueError, IndexError) as error:
         print(f"warning: {run_dir} is not marked as finished: {error}", file=sys.stderr)
+    return return_mean
 
 
 def _result(run_dir: Path, flat_config: dict[str, object]) -> dict[str, object]:
@@ -227,8 +236,8 @@ class _Stopped(RuntimeError):
     """The run was asked to stop, and has."""
 
 
-def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path) -> float:
-    """Train in a process of its own; its output goes to ``log_path``."""
+def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path) -> None:
+    """Train in a process of its own; what it tells goes to ``log_path``."""
     environment = dict(os.environ)
     # One thread a job; a launcher that has given the job more cores has said so here.
     environment.setdefault("OMP_NUM_THREADS", "1")
@@ -241,7 +250,7 @@ def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path)
             _command(config_path, label),
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # Of packages that greet, as pygame does when it draws.
             stderr=log,
             start_new_session=True,
         ) as process,
@@ -258,12 +267,9 @@ def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path)
         except BaseException:
             process.kill()
             raise
-        assert process.stdout is not None
-        output = process.stdout.read().decode()
     status = process.returncode
     if status == 0:
-        # Alone on its line: packages greet on this stream too (pygame does, when it draws).
-        return float(output.splitlines()[-1])
+        return
     last_line = _last_line(log_path)
     if was_told or status in {128 + number for number in STOP_SIGNALS}:
         # Only now that everything is saved: submitit's own handler requeues the job.
@@ -298,7 +304,7 @@ def _stop_when_orphaned() -> None:
 
 
 def _main(config_path: str, label: str) -> None:
-    """The process: train as ``config_path`` says and print the last evaluation's mean return."""
+    """The process: train as ``config_path`` says."""
     # The handlers that training finds, so that a second signal (a scheduler tells every process of
     # a job, and the worker tells this one too) does not end it while it saves.
     for number in STOP_SIGNALS:
@@ -307,7 +313,7 @@ def _main(config_path: str, label: str) -> None:
     from dqn.running import train
 
     try:
-        print(train(load_train_config(Path(config_path)), label=label))
+        train(load_train_config(Path(config_path)), label=label)
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(BAD_INPUT_STATUS)

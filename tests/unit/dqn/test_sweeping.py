@@ -21,7 +21,6 @@ run_dir = pathlib.Path(re.search(r"^run_dir: (.*)$", open(sys.argv[1]).read(), r
 run_dir.mkdir(parents=True, exist_ok=True)
 shutil.copy(sys.argv[1], run_dir / "config.yaml")
 (run_dir / "evaluations.jsonl").write_text(json.dumps({"step": 400, "return_mean": 12.5}) + "\\n")
-print(12.5)
 """
 
 
@@ -87,7 +86,7 @@ def test_a_result_is_not_believed_when_anything_has_changed(
         config = tiny_config(run_dir, "overwrite=true")
     else:
         (run_dir / "result.json").write_text('{"step"')
-    stand_in(monkeypatch, "print(99.0)")
+    stand_in(monkeypatch, FINISHES.replace("12.5", "99.0"))
     assert run(config, sweep_dir) == 99.0
 
 
