@@ -97,16 +97,15 @@ def select(
         for group, members in sorted(by_group.items())
         for game in games
     }
-    selection = Selection(
+    ends = {game: _end(game, grid, at, axis) for game in games}
+    return Selection(
         groups=tuple(sorted(by_group)),
         games=tuple(games),
         runs=grid,
-        ends={game: _end(game, grid, at, axis) for game in games},
+        ends=ends,
         axis=axis,
-        warnings=(),
+        warnings=(*warnings, *cautions(grid, group_by)),
     )
-    warnings += cautions(grid, group_by)
-    return dataclasses.replace(selection, warnings=tuple(warnings))
 
 
 def group_name(run: Run, keys: Sequence[str]) -> str:

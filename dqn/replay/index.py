@@ -51,11 +51,9 @@ class RingIndex:
     >>> index = RingIndex(num_envs=1, slots=8, stack_size=4, n_step=1)
     >>> yes, no = np.array([True]), np.array([False])
     >>> index.append(is_first=yes, is_transition=yes, is_terminal=no)
-    0
     >>> index.append(is_first=no, is_transition=yes, is_terminal=no)
-    1
-    >>> index.num_sampleable
-    1
+    >>> index.head, index.num_sampleable
+    (2, 1)
     """
 
     def __init__(self, *, num_envs: int, slots: int, stack_size: int, n_step: int) -> None:
@@ -77,6 +75,11 @@ class RingIndex:
     def size(self) -> int:
         """Columns written and not yet overwritten."""
         return min(self.num_appends, self.slots)
+
+    @property
+    def head(self) -> int:
+        """Slot of the next column."""
+        return self.num_appends % self.slots
 
     @property
     def num_columns(self) -> int:
@@ -104,13 +107,9 @@ class RingIndex:
 
     def append(
         self, *, is_first: BoolArray, is_transition: BoolArray, is_terminal: BoolArray
-    ) -> int:
-        """Take the next column; each argument is ``[num_envs]`` bool, as in the ring's ``append``.
-
-        Returns:
-            The slot it lies in.
-        """
-        head, newest = self.num_appends % self.slots, (self.num_appends - 1) % self.slots
+    ) -> None:
+        """Count the column at ``head``; each is ``[num_envs]``, as in the ring's ``append``."""
+        head, newest = self.head, (self.num_appends - 1) % self.slots
         self._num_transitions -= int((self.is_transition[:, newest] & is_first).sum())
         self.is_transition[:, newest] &= ~is_first
         self._num_transitions += int(is_transition.sum()) - int(self.is_transition[:, head].sum())
@@ -119,7 +118,6 @@ class RingIndex:
         self.age[:, head] = np.where(is_first, 0, age)
         self.is_terminal[:, head] = is_terminal
         self.num_appends += 1
-        return head
 
     def slot(self, k: IntArray) -> IntArray:
         """Slot of the k-th oldest column."""
@@ -144,7 +142,10 @@ class RingIndex:
         return Steps(slots, is_taken, is_taken.sum(axis=1), np.any(is_terminal & is_taken, axis=1))
 
     def num_padding(self, env: IntArray, k: IntArray) -> IntArray:
-        """``[batch]``: how many frames of the stack at ``k`` would come before the game's first."""
+        """``[batch]``: how many frames of the stack at ``k`` would come before the game's first.
+
+        None do where it is not positive.
+        """
         age: IntArray = self.age[env, self.slot(k)].astype(np.int64)
         return (self.stack_size - 1) - age
 

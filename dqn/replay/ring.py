@@ -145,7 +145,7 @@ class TransitionRing:
 
     @property
     def can_be_sampled(self) -> bool:
-        """Whether there are any, told in less time."""
+        """Whether any transition can be sampled: ``num_sampleable > 0``, told in less time."""
         return self._index.can_be_sampled
 
     def __len__(self) -> int:
@@ -196,10 +196,12 @@ class TransitionRing:
         if self._index.num_appends == 0 and not is_first.all():
             raise ValueError("is_first_tm1 must be true in every environment at the first append")
 
-        head = self._index.append(is_first=is_first, is_transition=transition, is_terminal=terminal)
+        head = self._index.head
         self._frames.write(torch.tensor([head]), new_frames[:, None])
         self._actions[:, head] = torch.tensor(actions, device=self._device)
         self._rewards[:, head] = torch.tensor(rewards, device=self._device)
+        # Last: what could not be written is not counted.
+        self._index.append(is_first=is_first, is_transition=transition, is_terminal=terminal)
 
     def _column(
         self, name: str, values: npt.NDArray[np.generic], shape: tuple[int, ...] = ()
@@ -323,5 +325,9 @@ class TransitionRing:
         )
 
     def check_valid(self) -> None:
-        """For tests: ``RingIndex.check_valid``."""
+        """For tests: ``RingIndex.check_valid``.
+
+        Raises:
+            RuntimeError: an invariant is broken.
+        """
         self._index.check_valid()
