@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 import torch
 
-from dqn import memory
 from dqn.agent import DQN
 from dqn.config import ConfigError, NetworkConfig, TrainConfig, optimizer_class
 from dqn.losses import Reduction, clipped_error_loss
@@ -29,6 +28,7 @@ from dqn.playing import Environment, protocol_of
 from dqn.replay import UniformReplay
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
 from dqn.seeding import Seeds
+from dqn.system import memory
 
 
 def resolve_device(device: str) -> torch.device:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dqn.agent import DQN
+from dqn.system.whole_file import replace_file
 from dqn.types import Batch
-from dqn.whole_file import replace_file
 
 DIRECTORY = "nonfinite"  # Of a run.
 

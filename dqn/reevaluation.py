@@ -10,7 +10,6 @@ from dqn import assembly, checkpoint, playing
 from dqn.agent import DQN, AgentState
 from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
-from dqn.process import prepare_process
 from dqn.run_directory import (
     CONFIG_FILE,
     best_weights_path,
@@ -19,7 +18,8 @@ from dqn.run_directory import (
     unusable_directory,
 )
 from dqn.seeding import derive_seeds
-from dqn.stopping import StopRequest
+from dqn.system.process import prepare_process
+from dqn.system.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE
 
 

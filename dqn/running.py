@@ -13,8 +13,6 @@ from dqn import assembly, playing
 from dqn.agent import NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
-from dqn.locking import RunLock
-from dqn.process import prepare_process
 from dqn.progress import Progress
 from dqn.run_directory import (
     CHANGEABLE_KEYS,
@@ -40,7 +38,9 @@ from dqn.run_state import (
     save_run,
 )
 from dqn.seeding import Seeds, derive_seeds, seed_everything
-from dqn.stopping import StopRequest
+from dqn.system.locking import RunLock
+from dqn.system.process import prepare_process
+from dqn.system.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE, HyperparameterValue, Telemetry, TelemetryPosition
 from dqn.training import Trainer
 from rmsprop import effective_learning_rate_summaries

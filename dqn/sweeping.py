@@ -34,8 +34,8 @@ from dqn.config import (
     load_train_config,
     save_config,
 )
-from dqn.stopping import STOP_SIGNALS, StopRequest
-from dqn.whole_file import replace_file
+from dqn.system.stopping import STOP_SIGNALS, StopRequest
+from dqn.system.whole_file import replace_file
 
 State = Literal["running", "finished", "failed", "stopped"]
 

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from dqn.evaluation import Evaluation
-from dqn.line_file import LineFile, LinePosition
+from dqn.system.line_file import LineFile, LinePosition
 from rmsprop import Log10Histogram
 
 METRICS_FILE = "metrics.jsonl"

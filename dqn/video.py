@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dqn.system.whole_file import replace_file
 from dqn.types import IntArray, ObservationArray, TimeStep
-from dqn.whole_file import replace_file
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 # GIF counts time in hundredths of a second, and browsers slow down anything below two of them.

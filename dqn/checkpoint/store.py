@@ -28,7 +28,7 @@ from dqn.checkpoint.errors import CheckpointError, CheckpointFormatError
 from dqn.checkpoint.files import FileEntry, check_file, read_file, write_file
 from dqn.checkpoint.manifest import FORMAT, Manifest, read_manifest, write_manifest
 from dqn.checkpoint.segments import Frames, FrameStore, read_frames, write_frames
-from dqn.whole_file import sync_directory
+from dqn.system.whole_file import sync_directory
 
 PREFIX = "agent_step_"
 TEMPORARY_PREFIX = ".tmp-"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dqn.checkpoint.errors import CheckpointError
 from dqn.checkpoint.files import read_file
-from dqn.whole_file import replace_file
+from dqn.system.whole_file import replace_file
 
 _MAX_BYTES = 4 * 2**30
 

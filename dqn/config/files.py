@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from dqn.config.errors import ConfigError
 from dqn.config.schema import TrainConfig
-from dqn.whole_file import replace_file
+from dqn.system.whole_file import replace_file
 
 # Inside an installed package, else beside it in the checkout.
 _PACKAGED = Path(__file__).parents[1] / "configs"

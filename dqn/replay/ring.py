@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dqn.memory import available_bytes
 from dqn.replay.frames import CompressedFrames, FrameStorage, RawFrames, frame_bytes
 from dqn.replay.index import RingIndex
+from dqn.system.memory import available_bytes
 from dqn.types import Batch, BoolArray, FloatArray, IntArray, ObservationArray
 
 # action int64, reward float32, is_terminal bool, is_transition bool, age uint8

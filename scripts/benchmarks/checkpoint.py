@@ -20,9 +20,9 @@ from benchmarks.machine import describe_machine
 
 from dqn import checkpoint
 from dqn.environments import AtariEnvironment
-from dqn.memory import peak_resident_bytes
 from dqn.protocols import PROTOCOLS
 from dqn.replay import UniformReplay
+from dqn.system.memory import peak_resident_bytes
 from dqn.training import newest_frame
 
 NUM_ENVS = 8

@@ -19,10 +19,10 @@ from hydra import compose, initialize_config_dir
 
 from dqn import assembly, playing
 from dqn.config import CONFIG_DIR, validate
-from dqn.memory import peak_resident_bytes
-from dqn.process import prepare_process
 from dqn.progress import Progress
 from dqn.seeding import derive_seeds
+from dqn.system.memory import peak_resident_bytes
+from dqn.system.process import prepare_process
 from dqn.telemetry import Telemetry
 from dqn.training import Trainer
 from rmsprop import effective_learning_rate_summaries

@@ -14,7 +14,7 @@ from tiny_runs import CARTPOLE
 
 from dqn import checkpoint, evaluate, train
 from dqn.config import flatten
-from dqn.locking import RunLock
+from dqn.system.locking import RunLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = (*CARTPOLE, "total_agent_steps=240")
@@ -184,7 +184,7 @@ def test_second_process_is_refused_while_the_first_is_at_work(
 def test_lock_ends_with_its_owner_however_that_ends(run_dir):
     """A process that holds the lock is killed: nothing has to be cleaned up."""
     code = (
-        "import sys, time, pathlib; from dqn.locking import RunLock\n"
+        "import sys, time, pathlib; from dqn.system.locking import RunLock\n"
         "lock = RunLock(pathlib.Path(sys.argv[1])); lock.acquire(); print('held', flush=True)\n"
         "time.sleep(600)"
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rmsprop
-from dqn import process
+from dqn.system import process
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqn.line_file import LineFile
+from dqn.system.line_file import LineFile
 
 
 @given(

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dqn import memory
+from dqn.system import memory
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def test_freed_memory_is_kept():
     """Asked of glibc: nothing is mapped apart from its heap, which does not shrink."""
     script = """if True:
         import ctypes, json, torch
-        from dqn.memory import keep_freed_memory
+        from dqn.system.memory import keep_freed_memory
         libc = ctypes.CDLL(None)
         if not keep_freed_memory() or not hasattr(libc, "mallinfo2"):
             raise SystemExit(3)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dqn.whole_file import replace_file
+from dqn.system.whole_file import replace_file
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dqn.stopping import STOP_SIGNALS, StopRequest
+from dqn.system.stopping import STOP_SIGNALS, StopRequest
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

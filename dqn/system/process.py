@@ -3,7 +3,7 @@
 import torch
 
 import rmsprop
-from dqn.memory import keep_freed_memory
+from dqn.system.memory import keep_freed_memory
 
 # Before anybody has changed it.
 _DEFAULT_NUM_THREADS = torch.get_num_threads()

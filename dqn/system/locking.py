@@ -25,7 +25,7 @@ class RunLock:
     >>> first.acquire()
     >>> second.acquire()
     Traceback (most recent call last):
-    dqn.locking.LockedError: another process is at work there
+    dqn.system.locking.LockedError: another process is at work there
     >>> first.release()
     >>> second.acquire()
     >>> second.release()
