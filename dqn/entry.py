@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from dqn.config import ConfigError, check_arguments, explain
-from dqn.sweep import finish_sweep
-from dqn.sweeping import RunFailed
+from dqn.sweep.job import RunFailed
+from dqn.sweep.watch import finish_sweep
 
 BAD_INPUT_STATUS = 2
 PATH_KEYS = ("run_dir", "out_dir", "weights")

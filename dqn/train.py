@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from dqn.config import CONFIG_DIR, TrainConfig, validate
 from dqn.entry import answer, guard
-from dqn.sweeping import run_job
+from dqn.sweep.job import run_job
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")

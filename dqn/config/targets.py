@@ -17,7 +17,7 @@ from dqn.config.validation import OPTIMIZER_TARGETS
 
 TARGET_KEY = "_target_"
 # What train.yaml itself names: takes no arguments and only watches.
-_OWN_CALLBACK = "dqn.sweep.SweepCallback"
+_OWN_CALLBACK = "dqn.sweep.watch.SweepCallback"
 # Hydra's own plugins, and handlers and formatters of Python's logging.
 _PLUGIN_PREFIXES = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _LOGGING_PREFIX = "logging."

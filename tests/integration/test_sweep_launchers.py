@@ -138,7 +138,7 @@ def test_sweep_files_name_settings_that_exist_and_a_folder_for_each_run(name, nu
 
     from dqn.comparison.run_files import _optimizer_name
     from dqn.config import validate
-    from dqn.sweep import count_jobs
+    from dqn.sweep.watch import count_jobs
 
     Plugins.instance()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -10,10 +10,10 @@ import time
 import pytest
 from tiny_runs import tiny_config
 
-from dqn import sweeping
 from dqn.config import ConfigError, save_config
-from dqn.sweep_status import estimate_seconds_left, main, read_status
-from dqn.sweeping import JobRecord, RunFailed, read_records, run_job, write_json
+from dqn.sweep import job
+from dqn.sweep.job import JobRecord, RunFailed, read_records, run_job, write_json
+from dqn.sweep.status import estimate_seconds_left, main, read_status
 
 FINISHES = """
 import json, pathlib, re, shutil, sys
@@ -33,7 +33,7 @@ def sweep_dir(tmp_path):
 def stand_in(monkeypatch, code):
     """Instead of training, run ``code`` with the configuration's path as its argument."""
     monkeypatch.setattr(
-        sweeping, "_command", lambda path, label: [sys.executable, "-c", code, str(path), label]
+        job, "_command", lambda path, label: [sys.executable, "-c", code, str(path), label]
     )
 
 
@@ -136,7 +136,7 @@ def test_a_stopped_sweep_tells_its_run_once_and_starts_no_other(
         "time.sleep(60)",
     )
     met = []
-    monkeypatch.setattr(sweeping, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(job, "POLL_SECONDS", 0.02)
     previous = signal.signal(signal.SIGUSR2, lambda number, frame: met.append(number))
 
     def stop_it():

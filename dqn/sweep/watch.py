@@ -17,8 +17,8 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from dqn.sweep_status import read_status
-from dqn.sweeping import PLAN_FILE, STOP_FILE, is_alive, records_directory, write_json
+from dqn.sweep.job import PLAN_FILE, STOP_FILE, is_alive, records_directory, write_json
+from dqn.sweep.status import read_status
 
 LINE_PERIOD_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

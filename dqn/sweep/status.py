@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from dqn.sweeping import PLAN_FILE, JobRecord, read_records, records_directory
+from dqn.sweep.job import PLAN_FILE, JobRecord, read_records, records_directory
 
 TAIL_BYTES = 65_536
 

@@ -4,7 +4,7 @@ A sweep is the product of Hydra's overrides on one of Hydra's launchers; this mo
 its jobs does, whichever launcher started it::
 
     finished before?   -> its result is read, nothing is run
-    else               -> python -m dqn.sweeping CONFIG LABEL, which starts or continues the run
+    else               -> python -m dqn.sweep.job CONFIG LABEL, which starts or continues the run
     ended how?         -> <sweep>/.sweep/0007.json: finished, failed (with the error) or stopped
 
 A process of its own can run out of memory, crash or be killed without taking a launcher's worker
@@ -285,7 +285,7 @@ def _run_process(config_path: Path, label: str, log_path: Path, stop_path: Path)
 
 
 def _command(config_path: Path, label: str) -> list[str]:
-    return [sys.executable, "-m", "dqn.sweeping", str(config_path), label]
+    return [sys.executable, "-m", "dqn.sweep.job", str(config_path), label]
 
 
 def _last_line(path: Path) -> str:

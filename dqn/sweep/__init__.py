@@ -1,0 +1,1 @@
+"""Many runs at once: each recorded, watched, and finished by the same command."""
