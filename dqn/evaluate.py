@@ -15,7 +15,7 @@ def _evaluate(config: DictConfig) -> float:
     def run() -> float:
         typed = validate_evaluation(config)
         # Imported here: `--help` and completion need no PyTorch, which takes seconds.
-        from dqn.reevaluation import reevaluate
+        from dqn.run.reevaluation import reevaluate
 
         return reevaluate(typed)
 

@@ -36,7 +36,7 @@ def _train(config: DictConfig) -> float:
             )
         typed = validate(config)
         # Imported here: `--help` and completion need no PyTorch, which takes seconds.
-        from dqn.running import train
+        from dqn.run.lifecycle import train
 
         return train(typed, label=label(typed))
 

@@ -310,7 +310,7 @@ def _main(config_path: str, label: str) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_stop_when_orphaned, daemon=True).start()
-    from dqn.running import train
+    from dqn.run.lifecycle import train
 
     try:
         train(load_train_config(Path(config_path)), label=label)

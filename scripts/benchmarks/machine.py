@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dqn.provenance import processor_name
+from dqn.run.provenance import processor_name
 
 
 def describe_machine() -> dict[str, Any]:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from benchmarks.machine import describe_machine
 
-from dqn import playing
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, load_train_config
 from dqn.environments import AtariEnvironment
 from dqn.protocols import PROTOCOLS, AtariProtocol
-from dqn.reevaluation import load_agent
 from dqn.replay import UniformReplay
+from dqn.run import games
+from dqn.run.reevaluation import load_agent
 from dqn.training import newest_frame
 from dqn.types import IntArray, ObservationArray
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             agent, agent_steps = load_agent(arguments.policy, config)
         except ConfigError as error:
             sys.exit(str(error))
-        chosen = playing.protocol_of(config.env)
+        chosen = games.protocol_of(config.env)
         if chosen is None:
             sys.exit(f"--policy {arguments.policy}: must be a run of an Atari game")
         game, protocol, policy = config.env.game, chosen, agent

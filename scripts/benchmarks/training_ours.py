@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from dqn import assembly, playing
 from dqn.config import CONFIG_DIR, validate
 from dqn.progress import Progress
-from dqn.seeding import derive_seeds
+from dqn.run import assembly, games
+from dqn.run.seeding import derive_seeds
 from dqn.system.memory import peak_resident_bytes
 from dqn.system.process import prepare_process
 from dqn.telemetry import Telemetry
@@ -68,7 +68,7 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
     device = assembly.resolve_device(config.device)
     prepare_process(num_threads=config.num_threads, precision=config.precision)
     seeds = derive_seeds(config.seed)
-    environment = playing.training_environment(config, seeds=seeds)
+    environment = games.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tiny_runs import CARTPOLE, MINATAR, PONG
 
-from dqn import run_state, train  # noqa: F401 (imported before the processes are forked)
+from dqn import train
 
 _CARTPOLE = (*CARTPOLE, "total_agent_steps=600", "checkpoint.period_agent_steps=40")
 # A game of Breakout half at random is some 200 decisions. One of Pong is a thousand, and Breakout

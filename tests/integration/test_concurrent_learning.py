@@ -4,8 +4,9 @@ import pytest
 import torch
 from tiny_runs import PONG, read_lines, repeatable, tiny_config
 
-from dqn import assembly, checkpoint, playing, running
-from dqn.seeding import derive_seeds
+from dqn import checkpoint
+from dqn.run import assembly, games, lifecycle
+from dqn.run.seeding import derive_seeds
 from dqn.training import newest_frame
 
 CPU = torch.device("cpu")
@@ -14,7 +15,7 @@ CPU = torch.device("cpu")
 def play_one_after_the_other(config, *, learn_first):
     """What ``Trainer`` should do, without its periods and without anything at the same time."""
     seeds = derive_seeds(config.seed)
-    environment = playing.training_environment(config, seeds=seeds)
+    environment = games.training_environment(config, seeds=seeds)
     agent = assembly.build_agent(config, environment, seeds=seeds, device=CPU)
     replay = assembly.build_replay(config, environment, seed=seeds.replay, device=CPU)
     behaviour_epsilon = assembly.build_behaviour_epsilon(config)
@@ -54,7 +55,7 @@ def play_one_after_the_other(config, *, learn_first):
 @pytest.mark.parametrize("concurrent", [True, False])
 def test_what_is_learned_does_not_depend_on_what_happens_at_the_same_time(tmp_path, concurrent):
     config = tiny_config(tmp_path / "run", "env.num_envs=4", f"concurrent={concurrent}", base=PONG)
-    running.train(config, label="pong")
+    lifecycle.train(config, label="pong")
     newest = checkpoint.available(tmp_path / "run" / "checkpoints")[-1]
     trained = checkpoint.load(newest).state["agent"]
     expected = play_one_after_the_other(config, learn_first=concurrent)
@@ -68,6 +69,6 @@ def test_concurrent_runs_repeat_exactly(tmp_path):
     lines = []
     for name in ("first", "second"):
         config = tiny_config(tmp_path / name, "concurrent=true", base=PONG)
-        running.train(config, label="pong")
+        lifecycle.train(config, label="pong")
         lines.append(repeatable(read_lines(tmp_path / name / "metrics.jsonl")))
     assert lines[0] == lines[1]

@@ -10,8 +10,8 @@ import torch
 from same_runs import assert_same_run, content, differences
 from tiny_runs import CARTPOLE, MINATAR, PONG, tiny_config
 
-from dqn import running
 from dqn.environments import action_log
+from dqn.run import lifecycle
 
 OPTIMIZERS = sorted(
     path.stem for path in (Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml")
@@ -28,7 +28,7 @@ SHORT_PONG = (
 
 def interrupt_every(monkeypatch, num_turns):
     """SIGTERM to this process in the middle of every ``num_turns``-th turn of the loop."""
-    update = running.Progress.update
+    update = lifecycle.Progress.update
     count = itertools.count(1)
 
     def counted(progress, *arguments):
@@ -36,7 +36,7 @@ def interrupt_every(monkeypatch, num_turns):
         if next(count) % num_turns == 0:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(running.Progress, "update", counted)
+    monkeypatch.setattr(lifecycle.Progress, "update", counted)
 
 
 def train_with_interruptions(config, monkeypatch, num_turns):
@@ -45,7 +45,7 @@ def train_with_interruptions(config, monkeypatch, num_turns):
         interrupt_every(patch, num_turns)
         for num_stops in itertools.count():
             try:
-                running.train(config, label="interrupted")
+                lifecycle.train(config, label="interrupted")
                 return num_stops
             except SystemExit as stop:
                 if stop.code != 143:
@@ -57,7 +57,7 @@ def check_interrupted_run(tmp_path, monkeypatch, *overrides, base, num_turns, mi
     straight, interrupted = (
         tiny_config(tmp_path / name, *overrides, base=base) for name in ("straight", "interrupted")
     )
-    running.train(straight, label="straight")
+    lifecycle.train(straight, label="straight")
     assert train_with_interruptions(interrupted, monkeypatch, num_turns) >= min_stops
     assert_same_run(tmp_path / "straight", tmp_path / "interrupted")
 
@@ -105,8 +105,8 @@ def test_minatar_goes_on_to_the_bit(tmp_path, monkeypatch, game):
 
 
 def test_comparison_notices_a_single_bit(tmp_path):
-    running.train(tiny_config(tmp_path / "a", base=SHORT_CARTPOLE), label="a")
-    running.train(tiny_config(tmp_path / "b", "seed=2", base=SHORT_CARTPOLE), label="b")
+    lifecycle.train(tiny_config(tmp_path / "a", base=SHORT_CARTPOLE), label="a")
+    lifecycle.train(tiny_config(tmp_path / "b", "seed=2", base=SHORT_CARTPOLE), label="b")
     one, other = content(tmp_path / "a"), content(tmp_path / "b")
     assert differences(one, one) == []
     found = " ".join(differences(one, other))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import CARTPOLE, read_lines, tiny_config
 
-from dqn import checkpoint, running
+from dqn import checkpoint
+from dqn.run import lifecycle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +57,7 @@ def test_stopped_process_saves_and_the_run_goes_on(tmp_path, number, capsys):
     stopped_at = checkpoint.load(newest).agent_steps
     before = read_lines(metrics)
     assert before[-1]["step"] <= stopped_at
-    running.train(tiny_config(run_dir, f"total_agent_steps={stopped_at + 300}"), label="cartpole")
+    lifecycle.train(tiny_config(run_dir, f"total_agent_steps={stopped_at + 300}"), label="cartpole")
     after = read_lines(metrics)
     assert after[: len(before)] == before
     assert after[-1]["step"] >= stopped_at + 300

@@ -13,7 +13,7 @@ import pytest
 from chromium import look, needs_chromium, read
 from tiny_runs import read_lines, tiny_config
 
-from dqn.running import train
+from dqn.run.lifecycle import train
 
 OPTIMIZERS = ("adam", "rmsprop_deepmind")
 LAYER = "head.linear.weight"

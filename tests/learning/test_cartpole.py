@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import compose_config
 
 from dqn.config import validate
-from dqn.running import train
+from dqn.run.lifecycle import train
 
 SOLVED_RETURN = 475.0
 UNTRAINED_RETURN_BOUND = 60.0

@@ -15,7 +15,7 @@ from tiny_runs import compose_config
 from dqn.config import validate
 from dqn.environments import MINATAR_PROTOCOLS, MinAtarEnvironment
 from dqn.evaluation import evaluate
-from dqn.running import train
+from dqn.run.lifecycle import train
 
 pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")
 

@@ -10,10 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from tiny_runs import CARTPOLE, tiny_config
 
-from dqn import assembly, train
+from dqn import train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
 from dqn.config.targets import check_yaml
 from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
+from dqn.run import assembly
 
 GROUPS = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
 

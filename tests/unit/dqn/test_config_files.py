@@ -10,10 +10,10 @@ from config_files import EXPERIMENTS, OPTIMIZERS, composed, optimizer_arguments
 from tiny_runs import compose_config
 
 import rmsprop
-from dqn import assembly, playing
 from dqn.config import CONFIG_DIR, validate
 from dqn.protocols import PROTOCOLS
-from dqn.seeding import derive_seeds
+from dqn.run import assembly, games
+from dqn.run.seeding import derive_seeds
 
 OUR_RMSPROPS = [
     name
@@ -35,7 +35,7 @@ def test_every_experiment_can_be_built_with_every_optimizer(experiment):
         "env.num_envs=1",
     )
     config = validate(compose_config(f"experiment={experiment}", *small))
-    environment = playing.training_environment(config, seeds=seeds)
+    environment = games.training_environment(config, seeds=seeds)
     for name in OPTIMIZERS:
         config = validate(compose_config(f"experiment={experiment}", f"optimizer={name}", *small))
         agent = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
@@ -175,7 +175,7 @@ def test_full_experiments_explore_as_their_protocol_says(experiment):
         protocol.behaviour_epsilon_end,
         protocol.behaviour_epsilon_decay_agent_steps,
     )
-    assert playing.evaluation_epsilon(config) == protocol.evaluation_epsilon
+    assert games.evaluation_epsilon(config) == protocol.evaluation_epsilon
 
 
 def test_nature_experiment_is_the_papers_table():

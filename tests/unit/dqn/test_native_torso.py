@@ -11,11 +11,11 @@ import yaml
 import rmsprop.native
 from dqn import native
 from dqn.agent import DQN
-from dqn.assembly import build_optimizer
 from dqn.config import CONFIG_DIR
 from dqn.losses import clipped_error_loss
 from dqn.native import torso as native_torso
 from dqn.networks import MinAtarCNN, NatureCNN, NipsCNN, build_q_network
+from dqn.run.assembly import build_optimizer
 from dqn.types import Batch
 
 if native.unavailable_reason() is not None:

@@ -5,17 +5,18 @@ import pytest
 import torch
 from tiny_runs import tiny_config
 
-from dqn import assembly, checkpoint, playing, running
+from dqn import checkpoint
 from dqn.agent import NonFiniteError
 from dqn.nonfinite import first_nonfinite, write_dump
-from dqn.seeding import derive_seeds
+from dqn.run import assembly, games, lifecycle
+from dqn.run.seeding import derive_seeds
 from dqn.types import Batch
 
 
 @pytest.fixture
 def agent(tmp_path):
     config, seeds = tiny_config(tmp_path), derive_seeds(1)
-    environment = playing.training_environment(config, seeds=seeds)
+    environment = games.training_environment(config, seeds=seeds)
     built = assembly.build_agent(config, environment, seeds=seeds, device=torch.device("cpu"))
     environment.close()
     return built
@@ -100,7 +101,7 @@ def test_run_that_comes_apart_says_where_and_keeps_its_last_good_checkpoint(tmp_
         "checkpoint.period_agent_steps=20",
     )
     with pytest.raises(SystemExit) as stop:
-        running.train(config, label="run")
+        lifecycle.train(config, label="run")
     assert stop.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     (dump,) = (tmp_path / "run" / "nonfinite").iterdir()

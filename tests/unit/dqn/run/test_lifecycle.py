@@ -9,8 +9,9 @@ import weakref
 import pytest
 from tiny_runs import read_lines, repeatable, tiny_config
 
-from dqn import checkpoint, running
+from dqn import checkpoint
 from dqn.config import ConfigError
+from dqn.run import lifecycle
 
 LABEL = "cartpole"
 
@@ -39,7 +40,7 @@ def interrupt_after(monkeypatch):
     """Send SIGTERM to this process as a run's n-th metrics are written."""
 
     def arm(num_writes):
-        write = running.Telemetry.write
+        write = lifecycle.Telemetry.write
         count = itertools.count(1)
 
         def counted(telemetry, *arguments):
@@ -47,14 +48,14 @@ def interrupt_after(monkeypatch):
             if next(count) == num_writes:
                 signal.raise_signal(signal.SIGTERM)
 
-        monkeypatch.setattr(running.Telemetry, "write", counted)
+        monkeypatch.setattr(lifecycle.Telemetry, "write", counted)
 
     return arm
 
 
 def test_finished_run_leaves_its_files_and_returns_its_last_mean(tmp_path):
     run_dir = tmp_path / "run"
-    return_mean = running.train(tiny_config(run_dir), label=LABEL)
+    return_mean = lifecycle.train(tiny_config(run_dir), label=LABEL)
     assert {path.name.split(".")[0] for path in run_dir.iterdir()} == {
         "",  # the lock
         "checkpoints",
@@ -72,7 +73,7 @@ def test_finished_run_leaves_its_files_and_returns_its_last_mean(tmp_path):
 
 
 def test_metrics_are_where_the_contract_says(tmp_path):
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     lines = read_lines(tmp_path / "metrics.jsonl")
     for line in lines:
         assert line["frames"] == line["step"], "CartPole skips no frames"
@@ -101,7 +102,7 @@ def test_metrics_are_where_the_contract_says(tmp_path):
 
 def test_same_seed_repeats_every_number_and_another_seed_none(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        running.train(tiny_config(tmp_path / name, f"seed={seed}"), label=LABEL)
+        lifecycle.train(tiny_config(tmp_path / name, f"seed={seed}"), label=LABEL)
     a, b, c = (repeatable(read_lines(tmp_path / name / "metrics.jsonl")) for name in "abc")
     assert a == b
     assert len(a) > 30
@@ -111,18 +112,18 @@ def test_same_seed_repeats_every_number_and_another_seed_none(tmp_path):
 
 def test_finished_run_is_not_trained_again(tmp_path, capsys):
     config = tiny_config(tmp_path)
-    first = running.train(config, label=LABEL)
+    first = lifecycle.train(config, label=LABEL)
     metrics = (tmp_path / "metrics.jsonl").read_text()
     capsys.readouterr()
-    assert running.train(config, label=LABEL) == first
+    assert lifecycle.train(config, label=LABEL) == first
     assert "already finished at 400 steps" in capsys.readouterr().err
     assert (tmp_path / "metrics.jsonl").read_text() == metrics
 
 
 def test_more_steps_continue_a_finished_run(tmp_path):
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     before = repeatable(read_lines(tmp_path / "metrics.jsonl"))
-    running.train(tiny_config(tmp_path, "total_agent_steps=500"), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path, "total_agent_steps=500"), label=LABEL)
     after = repeatable(read_lines(tmp_path / "metrics.jsonl"))
     assert after[: len(before)] == before
     assert 500 <= after[-1]["step"] < 504
@@ -136,7 +137,7 @@ def test_stopped_run_goes_on_without_gap_or_duplicate(
     with monkeypatch.context():
         interrupt_after(num_writes)
         with pytest.raises(SystemExit) as stop:
-            running.train(config, label=LABEL)
+            lifecycle.train(config, label=LABEL)
     monkeypatch.undo()
     assert stop.value.code == 143
     assert "the same command goes on" in capsys.readouterr().err
@@ -144,7 +145,7 @@ def test_stopped_run_goes_on_without_gap_or_duplicate(
     stopped_at = checkpoint.load(newest).agent_steps
     before = repeatable(read_lines(tmp_path / "metrics.jsonl"))
     assert max(line["step"] for line in before) <= stopped_at < 400
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     after = repeatable(read_lines(tmp_path / "metrics.jsonl"))
     assert after[: len(before)] == before, "what was logged stays"
     steps = [line["step"] for line in after]
@@ -170,9 +171,9 @@ def test_killed_run_repeats_nothing_that_its_checkpoint_knows(tmp_path, monkeypa
     config = tiny_config(tmp_path)
     monkeypatch.setattr(checkpoint, "save", save_then_die)
     with pytest.raises(Killed):
-        running.train(config, label=LABEL)
+        lifecycle.train(config, label=LABEL)
     monkeypatch.setattr(checkpoint, "save", save)
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     assert crossed(evaluated_steps(tmp_path), 200) == [200, 400]
     logged = [entry for entry in steps_and_tags(tmp_path) if not entry[1].startswith("episode/")]
     assert len(logged) == len(set(logged))
@@ -182,10 +183,10 @@ def test_run_killed_before_its_first_checkpoint_begins_again_alone(tmp_path, int
     config = tiny_config(tmp_path / "killed")
     interrupt_after(5)
     with pytest.raises(SystemExit):
-        running.train(config, label=LABEL)
+        lifecycle.train(config, label=LABEL)
     shutil.rmtree(tmp_path / "killed" / "checkpoints")
-    running.train(config, label=LABEL)
-    running.train(tiny_config(tmp_path / "straight"), label=LABEL)
+    lifecycle.train(config, label=LABEL)
+    lifecycle.train(tiny_config(tmp_path / "straight"), label=LABEL)
     killed, straight = (
         repeatable(read_lines(tmp_path / name / "metrics.jsonl")) for name in ("killed", "straight")
     )
@@ -200,11 +201,11 @@ def damage(path):
 
 def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
     config = tiny_config(tmp_path)
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     _, newest = checkpoint.available(tmp_path / "checkpoints")
     damage(newest)
     capsys.readouterr()
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     assert f"warning: {newest}: damaged checkpoint" in capsys.readouterr().err
     periodic = [step for step, tag in steps_and_tags(tmp_path) if tag == "train/epsilon"]
     assert crossed(periodic, 50) == list(range(50, 401, 50))
@@ -212,12 +213,12 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
 
 def test_without_a_readable_checkpoint_nothing_is_begun(tmp_path):
     config = tiny_config(tmp_path)
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     for path in checkpoint.available(tmp_path / "checkpoints"):
         damage(path)
     metrics = (tmp_path / "metrics.jsonl").read_text()
     with pytest.raises(ConfigError, match="none of its checkpoints can be read") as error:
-        running.train(config, label=LABEL)
+        lifecycle.train(config, label=LABEL)
     assert "overwrite=true" in str(error.value)
     assert (tmp_path / "metrics.jsonl").read_text() == metrics
 
@@ -227,7 +228,7 @@ def test_failing_checkpoints_do_not_stop_training(tmp_path, monkeypatch, capsys)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", fail)
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     error = capsys.readouterr().err
     assert "training goes on and will try again: [Errno 28]" in error
     assert crossed(evaluated_steps(tmp_path), 200) == [200, 400]
@@ -240,7 +241,7 @@ def test_stop_that_could_not_save_says_so(tmp_path, interrupt_after, monkeypatch
     monkeypatch.setattr(checkpoint, "save", fail)
     interrupt_after(7)
     with pytest.raises(SystemExit) as stop:
-        running.train(tiny_config(tmp_path), label=LABEL)
+        lifecycle.train(tiny_config(tmp_path), label=LABEL)
     assert stop.value.code == 1
     error = capsys.readouterr().err
     assert "which are not saved" in error
@@ -249,17 +250,17 @@ def test_stop_that_could_not_save_says_so(tmp_path, interrupt_after, monkeypatch
 
 def test_solved_run_does_not_promise_that_more_steps_would_go_on(tmp_path, capsys):
     config = tiny_config(tmp_path, "evaluation.stop_at_return_mean=0")
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     capsys.readouterr()
-    running.train(config, label=LABEL)
+    lifecycle.train(config, label=LABEL)
     error = capsys.readouterr().err
     assert "already finished" in error
     assert "total_agent_steps" not in error
 
 
 def test_resumed_run_keeps_nothing_of_what_was_loaded(tmp_path, monkeypatch):
-    running.train(tiny_config(tmp_path), label=LABEL)
-    load, run = checkpoint.load, running.Trainer.run
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
+    load, run = checkpoint.load, lifecycle.Trainer.run
     loaded, alive_while_training = [], []
 
     def load_observed(path, keys=None):
@@ -272,15 +273,15 @@ def test_resumed_run_keeps_nothing_of_what_was_loaded(tmp_path, monkeypatch):
         return run(trainer)
 
     monkeypatch.setattr(checkpoint.store, "load", load_observed)
-    monkeypatch.setattr(running.Trainer, "run", run_observed)
-    running.train(tiny_config(tmp_path, "total_agent_steps=500"), label=LABEL)
+    monkeypatch.setattr(lifecycle.Trainer, "run", run_observed)
+    lifecycle.train(tiny_config(tmp_path, "total_agent_steps=500"), label=LABEL)
     assert alive_while_training == [False]
 
 
 def test_path_that_the_system_refuses_is_bad_input(tmp_path):
     for overwrite in ("true", "false"):
         with pytest.raises(ConfigError, match=r"run_dir=.*: must be a directory"):
-            running.train(
+            lifecycle.train(
                 tiny_config(tmp_path / ("x" * 300), f"overwrite={overwrite}"), label=LABEL
             )
 
@@ -299,20 +300,20 @@ def contents(directory):
     ],
 )
 def test_changed_configuration_is_refused_and_touches_nothing(tmp_path, override, message):
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     before = contents(tmp_path)
     with pytest.raises(ConfigError, match=message) as error:
-        running.train(tiny_config(tmp_path, override), label=LABEL)
+        lifecycle.train(tiny_config(tmp_path, override), label=LABEL)
     assert "\n" not in str(error.value)
     assert "overwrite=true" in str(error.value)
     assert contents(tmp_path) == before
 
 
 def test_overwrite_starts_anew_and_spares_what_no_run_wrote(tmp_path):
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     note = tmp_path / "note.txt"
     note.write_text("mine")
-    running.train(tiny_config(tmp_path, "seed=2", "overwrite=true"), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path, "seed=2", "overwrite=true"), label=LABEL)
     assert crossed(evaluated_steps(tmp_path), 200) == [200, 400]
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
     assert note.read_text() == "mine"
@@ -322,22 +323,22 @@ def test_overwrite_starts_anew_and_spares_what_no_run_wrote(tmp_path):
     "override", ["env.id=Cart_Pole-v1", "replay.capacity=1e14", "+optimizer.dampening=0.5"]
 )
 def test_refused_overwrite_spares_the_run(tmp_path, override):
-    running.train(tiny_config(tmp_path), label=LABEL)
+    lifecycle.train(tiny_config(tmp_path), label=LABEL)
     before = contents(tmp_path)
     with pytest.raises(ConfigError):
-        running.train(tiny_config(tmp_path, override, "overwrite=true"), label=LABEL)
+        lifecycle.train(tiny_config(tmp_path, override, "overwrite=true"), label=LABEL)
     assert contents(tmp_path) == before
 
 
 def test_run_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="must be a directory that can be written") as error:
-        running.train(tiny_config(tmp_path / "file" / "run"), label=LABEL)
+        lifecycle.train(tiny_config(tmp_path / "file" / "run"), label=LABEL)
     assert "\n" not in str(error.value)
 
 
 def test_relative_directory_is_the_working_directorys(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    running.train(tiny_config("here/run"), label=LABEL)
+    lifecycle.train(tiny_config("here/run"), label=LABEL)
     assert os.listdir(tmp_path) == ["here"]
     assert (tmp_path / "here" / "run" / "config.yaml").exists()

@@ -29,7 +29,7 @@ def provenance(*, device: str, num_threads: int) -> dict[str, str]:
          'python', 'torch']
     """
     return {
-        "code": code_version(Path(__file__).parents[1]),
+        "code": code_version(Path(__file__).parents[2]),
         "python": platform.python_version(),
         **{name: version(name) for name in _SOFTWARE},
         "machine": platform.machine(),

@@ -17,7 +17,7 @@ from dqn.environments import (
 )
 from dqn.evaluation import Evaluation, evaluate
 from dqn.protocols import AtariProtocol, get_protocol
-from dqn.seeding import Seeds
+from dqn.run.seeding import Seeds
 from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment

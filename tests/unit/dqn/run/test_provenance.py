@@ -9,8 +9,8 @@ from importlib.metadata import version
 import pytest
 from tiny_runs import read_lines, tiny_config
 
-from dqn import running
-from dqn.provenance import append_provenance, code_version
+from dqn.run import lifecycle
+from dqn.run.provenance import append_provenance, code_version
 
 RELEASED = version("rmsprop-dqn")
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -114,11 +114,11 @@ def test_a_link_in_a_run_that_came_from_elsewhere_is_not_followed(tmp_path):
 
 def test_every_process_that_worked_at_a_run_has_its_line(tmp_path, monkeypatch, capsys):
     run_dir = tmp_path / "run"
-    monkeypatch.setattr("dqn.provenance.code_version", lambda root: "1.0 (aaaa)")
-    running.train(tiny_config(run_dir, "total_agent_steps=100"), label="run")
+    monkeypatch.setattr("dqn.run.provenance.code_version", lambda root: "1.0 (aaaa)")
+    lifecycle.train(tiny_config(run_dir, "total_agent_steps=100"), label="run")
     stood_at = read_lines(run_dir / "evaluations.jsonl")[-1]["step"]
-    monkeypatch.setattr("dqn.provenance.code_version", lambda root: "1.0 (bbbb)")
-    running.train(tiny_config(run_dir, "total_agent_steps=200"), label="run")
+    monkeypatch.setattr("dqn.run.provenance.code_version", lambda root: "1.0 (bbbb)")
+    lifecycle.train(tiny_config(run_dir, "total_agent_steps=200"), label="run")
     assert "the last bits of results may differ from now on: code 1.0 (aaaa) -> 1.0 (bbbb)" in (
         capsys.readouterr().err
     )
@@ -129,8 +129,8 @@ def test_every_process_that_worked_at_a_run_has_its_line(tmp_path, monkeypatch, 
     ]
     assert lines[0]["torch"] == version("torch")
     # Nothing is left to do: nobody has worked at it.
-    running.train(tiny_config(run_dir, "total_agent_steps=200"), label="run")
+    lifecycle.train(tiny_config(run_dir, "total_agent_steps=200"), label="run")
     assert len(read_lines(run_dir / "provenance.jsonl")) == 2
     # Begun anew, it is computed by nobody else.
-    running.train(tiny_config(run_dir, "overwrite=true", "total_agent_steps=100"), label="run")
+    lifecycle.train(tiny_config(run_dir, "overwrite=true", "total_agent_steps=100"), label="run")
     assert len(read_lines(run_dir / "provenance.jsonl")) == 1

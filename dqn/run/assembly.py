@@ -24,10 +24,10 @@ from dqn.networks import (
     build_q_network,
 )
 from dqn.plan import TrainingPlan
-from dqn.playing import Environment, protocol_of
 from dqn.replay import UniformReplay
+from dqn.run.games import Environment, protocol_of
+from dqn.run.seeding import Seeds
 from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
-from dqn.seeding import Seeds
 from dqn.system import memory
 
 

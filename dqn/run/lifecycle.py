@@ -9,12 +9,12 @@ from typing import cast
 
 import torch
 
-from dqn import assembly, playing
 from dqn.agent import NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
 from dqn.progress import Progress
-from dqn.run_directory import (
+from dqn.run import assembly, games
+from dqn.run.directory import (
     CHANGEABLE_KEYS,
     begin_to_write,
     is_directory,
@@ -24,7 +24,8 @@ from dqn.run_directory import (
     unusable_directory,
     write_config,
 )
-from dqn.run_state import (
+from dqn.run.seeding import Seeds, derive_seeds, seed_everything
+from dqn.run.state import (
     best_of,
     explain_nonfinite,
     is_finished,
@@ -37,7 +38,6 @@ from dqn.run_state import (
     provenance_of,
     save_run,
 )
-from dqn.seeding import Seeds, derive_seeds, seed_everything
 from dqn.system.locking import RunLock
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
@@ -62,7 +62,7 @@ def train(config: TrainConfig, *, label: str) -> float:
             where none could be, or where the loss became infinite or NaN.
     """
     run_dir = Path(config.run_dir)
-    playing.check_environment(config.env)
+    games.check_environment(config.env)
     device = assembly.resolve_device(config.device)
     lock = RunLock(run_dir)
     try:
@@ -89,7 +89,7 @@ def _train_alone(
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
     agent_steps = 0 if saved is None else saved.agent_steps
-    environment = playing.training_environment(config, seeds=seeds)
+    environment = games.training_environment(config, seeds=seeds)
     try:
         assembly.check_memory(config, environment, device)
         agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
@@ -113,7 +113,7 @@ def _train_alone(
                 behaviour_epsilon=assembly.build_behaviour_epsilon(config),
                 learning_rate_factor=assembly.build_learning_rate_factor(config),
                 plan=assembly.build_plan(config),
-                evaluate=lambda: playing.evaluate_agent(
+                evaluate=lambda: games.evaluate_agent(
                     config, agent, seeds=seeds, should_stop=stop.is_set
                 ),
                 diagnose=effective_learning_rate_summaries,
@@ -201,7 +201,7 @@ def _record_video(
         return
     path = run_dir / "videos" / f"agent_step_{trainer.agent_steps:012d}.webp"
     try:
-        recording = playing.record_video(
+        recording = games.record_video(
             config, trainer.agent, path, seeds=seeds, should_stop=stop.is_set
         )
     except (ImportError, OSError) as error:

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import torch
 
-from dqn.seeding import (
+from dqn.run.seeding import (
     Seeds,
     derive_seeds,
     generator_state,

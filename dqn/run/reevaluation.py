@@ -6,18 +6,19 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from dqn import assembly, checkpoint, playing
+from dqn import checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
-from dqn.run_directory import (
+from dqn.run import assembly, games
+from dqn.run.directory import (
     CONFIG_FILE,
     best_weights_path,
     checkpoint_directory,
     holds_run,
     unusable_directory,
 )
-from dqn.seeding import derive_seeds
+from dqn.run.seeding import derive_seeds
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
 from dqn.telemetry import EVALUATIONS_FILE
@@ -38,7 +39,7 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    playing.check_environment(run_config.env)
+    games.check_environment(run_config.env)
     prepare_process(num_threads=config.num_threads, precision=run_config.precision)
     agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
     try:  # Now: thirty games later it would be too late to say that nothing can be written.
@@ -51,7 +52,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         evaluation_exploration=seeds.reevaluation_exploration,
     )
     with StopRequest() as stop:
-        evaluation = playing.evaluate_agent(run_config, agent, seeds=seeds, should_stop=stop.is_set)
+        evaluation = games.evaluate_agent(run_config, agent, seeds=seeds, should_stop=stop.is_set)
     if evaluation is None:
         sys.exit(stop.exit_status)
     line = {
@@ -61,7 +62,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         "game": run_config.env.game,
         "protocol": run_config.env.protocol,
         "seed": config.seed,
-        "epsilon": playing.evaluation_epsilon(run_config),
+        "epsilon": games.evaluation_epsilon(run_config),
         "return_mean": evaluation.return_mean,
         "return_std": evaluation.return_std,
         **_human_normalised(run_config, evaluation.return_mean, table=config.human_scores),
@@ -80,7 +81,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
         try:
             with StopRequest() as stop:
-                recording = playing.record_video(
+                recording = games.record_video(
                     run_config, agent, path, seeds=seeds, should_stop=stop.is_set
                 )
         except (ImportError, OSError) as error:
@@ -135,7 +136,7 @@ def load_agent(
         ConfigError: they cannot be read, or are of another network.
     """
     seeds = derive_seeds(run_config.seed)
-    environment = playing.build_environment(
+    environment = games.build_environment(
         run_config.env, num_envs=1, seed=seeds.environment, training=False
     )
     try:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_runs import CARTPOLE, PONG, tiny_config
 
-from dqn import assembly, playing
 from dqn.config import ConfigError
-from dqn.seeding import derive_seeds
+from dqn.run import assembly, games
+from dqn.run.seeding import derive_seeds
 from dqn.types import Batch
 
 SEEDS = derive_seeds(1)
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def build_agent(config):
-    environment = playing.training_environment(config, seeds=SEEDS)
+    environment = games.training_environment(config, seeds=SEEDS)
     try:
         return assembly.build_agent(config, environment, seeds=SEEDS, device=CPU)
     finally:
@@ -135,7 +135,7 @@ def test_evaluation_epsilon_is_the_configured_one_or_the_protocols(
     tmp_path, overrides, base, expected
 ):
     config = tiny_config(tmp_path, *overrides, base=base)
-    assert playing.evaluation_epsilon(config) == expected
+    assert games.evaluation_epsilon(config) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_evaluation_games_are_shared_by_as_many_environments_as_divide_them(
     tmp_path, monkeypatch, num_games, max_num_envs, num_envs
 ):
     built = []
-    build = playing.build_environment
+    build = games.build_environment
 
     def note(*arguments, **options):
         built.append(options["num_envs"])
         return build(*arguments, **options)
 
-    monkeypatch.setattr(playing, "build_environment", note)
+    monkeypatch.setattr(games, "build_environment", note)
     config = tiny_config(
         tmp_path, f"evaluation.num_games={num_games}", f"evaluation.max_num_envs={max_num_envs}"
     )
-    evaluation = playing.evaluate_agent(
+    evaluation = games.evaluate_agent(
         config, build_agent(config), seeds=SEEDS, should_stop=lambda: False
     )
     assert len(evaluation.returns) == num_games
@@ -186,4 +186,4 @@ def test_optimizer_that_refuses_its_arguments_is_a_configuration_error(tmp_path)
 def test_unknown_game_is_refused_before_anything_is_built(tmp_path):
     config = tiny_config(tmp_path, "env.game=pongg", base=PONG)
     with pytest.raises(ConfigError, match=r"env.game='pongg'.*did you mean 'pong'"):
-        playing.check_environment(config.env)
+        games.check_environment(config.env)

@@ -9,7 +9,7 @@ from typing import cast
 from dqn import checkpoint, nonfinite
 from dqn.checkpoint import Checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
-from dqn.provenance import PROVENANCE_FILE, append_provenance
+from dqn.run.provenance import PROVENANCE_FILE, append_provenance
 from dqn.system.locking import LockedError, RunLock
 from dqn.telemetry import EVALUATIONS_FILE, METRICS_FILE
 

@@ -11,10 +11,10 @@ from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
 from dqn.progress import Progress
-from dqn.provenance import provenance
 from dqn.replay import ReplayState, UniformReplay
-from dqn.run_directory import best_weights_path, checkpoint_directory, unusable_directory
-from dqn.seeding import GeneratorState, generator_state, load_generator_state
+from dqn.run.directory import best_weights_path, checkpoint_directory, unusable_directory
+from dqn.run.provenance import provenance
+from dqn.run.seeding import GeneratorState, generator_state, load_generator_state
 from dqn.telemetry import Telemetry
 from dqn.training import BestEvaluation, GamesError, Trainer, TrainerState
 
