@@ -9,8 +9,8 @@ from torch import nn
 
 from dqn.agent import LearnOutput
 from dqn.evaluation import Evaluation
-from dqn.plan import TrainingPlan
-from dqn.training import Trainer
+from dqn.training.plan import TrainingPlan
+from dqn.training.trainer import Trainer
 
 PLAN = TrainingPlan(
     total_agent_steps=20,

@@ -23,12 +23,12 @@ from dqn.networks import (
     TorsoFactory,
     build_q_network,
 )
-from dqn.plan import TrainingPlan
 from dqn.replay import UniformReplay
 from dqn.run.games import Environment, protocol_of
 from dqn.run.seeding import Seeds
-from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
 from dqn.system import memory
+from dqn.training.plan import TrainingPlan
+from dqn.training.schedules import ConstantSchedule, LinearSchedule, Schedule
 
 
 def resolve_device(device: str) -> torch.device:

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from dqn import checkpoint, nonfinite
+from dqn import checkpoint
 from dqn.checkpoint import Checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
 from dqn.run.provenance import PROVENANCE_FILE, append_provenance
 from dqn.system.locking import LockedError, RunLock
-from dqn.telemetry import EVALUATIONS_FILE, METRICS_FILE
+from dqn.training import nonfinite
+from dqn.training.telemetry import EVALUATIONS_FILE, METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
 

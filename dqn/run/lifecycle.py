@@ -12,7 +12,6 @@ import torch
 from dqn.agent import NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
-from dqn.progress import Progress
 from dqn.run import assembly, games
 from dqn.run.directory import (
     CHANGEABLE_KEYS,
@@ -41,8 +40,14 @@ from dqn.run.state import (
 from dqn.system.locking import RunLock
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
-from dqn.telemetry import EVALUATIONS_FILE, HyperparameterValue, Telemetry, TelemetryPosition
-from dqn.training import Trainer
+from dqn.training.progress import Progress
+from dqn.training.telemetry import (
+    EVALUATIONS_FILE,
+    HyperparameterValue,
+    Telemetry,
+    TelemetryPosition,
+)
+from dqn.training.trainer import Trainer
 from rmsprop import effective_learning_rate_summaries
 
 

@@ -21,7 +21,7 @@ from dqn.run.directory import (
 from dqn.run.seeding import derive_seeds
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
-from dqn.telemetry import EVALUATIONS_FILE
+from dqn.training.telemetry import EVALUATIONS_FILE
 
 
 def reevaluate(config: EvaluateConfig) -> float:

@@ -6,17 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from dqn import checkpoint, nonfinite
+from dqn import checkpoint
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
-from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.run.directory import best_weights_path, checkpoint_directory, unusable_directory
 from dqn.run.provenance import provenance
 from dqn.run.seeding import GeneratorState, generator_state, load_generator_state
-from dqn.telemetry import Telemetry
-from dqn.training import BestEvaluation, GamesError, Trainer, TrainerState
+from dqn.training import nonfinite
+from dqn.training.progress import Progress
+from dqn.training.telemetry import Telemetry
+from dqn.training.trainer import BestEvaluation, GamesError, Trainer, TrainerState
 
 
 def newest_checkpoint(run_dir: Path) -> Checkpoint | None:

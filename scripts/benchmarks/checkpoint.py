@@ -23,7 +23,7 @@ from dqn.environments import AtariEnvironment
 from dqn.protocols import PROTOCOLS
 from dqn.replay import UniformReplay
 from dqn.system.memory import peak_resident_bytes
-from dqn.training import newest_frame
+from dqn.training.trainer import newest_frame
 
 NUM_ENVS = 8
 # Frames that are really played; the rest repeats them.

@@ -24,7 +24,7 @@ from dqn.protocols import PROTOCOLS, AtariProtocol
 from dqn.replay import UniformReplay
 from dqn.run import games
 from dqn.run.reevaluation import load_agent
-from dqn.training import newest_frame
+from dqn.training.trainer import newest_frame
 from dqn.types import IntArray, ObservationArray
 
 NUM_ENVS = 8

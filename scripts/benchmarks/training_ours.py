@@ -18,13 +18,13 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from dqn.config import CONFIG_DIR, validate
-from dqn.progress import Progress
 from dqn.run import assembly, games
 from dqn.run.seeding import derive_seeds
 from dqn.system.memory import peak_resident_bytes
 from dqn.system.process import prepare_process
-from dqn.telemetry import Telemetry
-from dqn.training import Trainer
+from dqn.training.progress import Progress
+from dqn.training.telemetry import Telemetry
+from dqn.training.trainer import Trainer
 from rmsprop import effective_learning_rate_summaries
 
 # Long enough for every page, cache and thread to be in use.

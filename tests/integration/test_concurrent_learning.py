@@ -7,7 +7,7 @@ from tiny_runs import PONG, read_lines, repeatable, tiny_config
 from dqn import checkpoint
 from dqn.run import assembly, games, lifecycle
 from dqn.run.seeding import derive_seeds
-from dqn.training import newest_frame
+from dqn.training.trainer import newest_frame
 
 CPU = torch.device("cpu")
 

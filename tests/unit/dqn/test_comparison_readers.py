@@ -8,13 +8,13 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from written_runs import LAYER, write_run
 
-from dqn import nonfinite, telemetry
 from dqn.comparison import run_files
 from dqn.comparison.curves import InputError, canonical_game
 from dqn.comparison.published import read_csv, read_dopamine_json, read_tensorboard
 from dqn.comparison.run_files import read_run
 from dqn.comparison.sources import find_runs
 from dqn.run import directory, provenance
+from dqn.training import nonfinite, telemetry
 
 
 def test_files_have_the_names_that_training_gives_them():

@@ -8,7 +8,7 @@ from dqn.environments import AtariEnvironment
 from dqn.protocols import PROTOCOLS
 from dqn.replay import UniformReplay, bytes_per_transition
 from dqn.replay.frames import CompressedFrames
-from dqn.training import newest_frame
+from dqn.training.trainer import newest_frame
 
 NUM_ENVS = 2
 

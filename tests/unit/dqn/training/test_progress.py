@@ -2,8 +2,8 @@
 
 import pytest
 
-from dqn import progress
-from dqn.progress import Progress
+from dqn.training import progress
+from dqn.training.progress import Progress
 
 
 @pytest.fixture

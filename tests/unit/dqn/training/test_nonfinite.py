@@ -7,9 +7,9 @@ from tiny_runs import tiny_config
 
 from dqn import checkpoint
 from dqn.agent import NonFiniteError
-from dqn.nonfinite import first_nonfinite, write_dump
 from dqn.run import assembly, games, lifecycle
 from dqn.run.seeding import derive_seeds
+from dqn.training.nonfinite import first_nonfinite, write_dump
 from dqn.types import Batch
 
 

@@ -10,13 +10,13 @@ import torch
 
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.evaluation import Evaluation, VectorEnvironment
-from dqn.interval import Interval, IntervalState
-from dqn.nonfinite import nonfinite_parameter
-from dqn.plan import TrainingPlan
-from dqn.progress import Progress
 from dqn.replay import ReplayState, UniformReplay
 from dqn.system.memory import peak_resident_bytes
-from dqn.telemetry import Telemetry
+from dqn.training.interval import Interval, IntervalState
+from dqn.training.nonfinite import nonfinite_parameter
+from dqn.training.plan import TrainingPlan
+from dqn.training.progress import Progress
+from dqn.training.telemetry import Telemetry
 from dqn.types import Batch, IntArray, ObservationArray, TimeStep
 from rmsprop import LayerSummary, update_ratios
 

@@ -12,7 +12,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from dqn.evaluation import Evaluation
-from dqn.telemetry import Telemetry
+from dqn.training.telemetry import Telemetry
 from rmsprop import Log10Histogram
 
 

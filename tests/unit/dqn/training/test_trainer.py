@@ -6,7 +6,7 @@ from scripted_environment import Game
 from taped_training import Run, plan
 
 from dqn.agent import NonFiniteError
-from dqn.training import GamesError
+from dqn.training.trainer import GamesError
 
 
 def test_calls_come_in_this_order():

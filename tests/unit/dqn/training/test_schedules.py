@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dqn.schedules import ConstantSchedule, LinearSchedule, Schedule
+from dqn.training.schedules import ConstantSchedule, LinearSchedule, Schedule
 
 
 def test_linear_schedule_passes_through_hand_worked_points() -> None:
