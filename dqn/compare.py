@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dqn.atari_scores import SCORE_TABLES, ReferenceScores
 from dqn.comparison.curves import InputError, canonical_game
 from dqn.comparison.inference import Inference
 from dqn.comparison.results import Comparison, compare
@@ -20,6 +19,7 @@ from dqn.comparison.selection import select
 from dqn.comparison.sources import find_runs
 from dqn.comparison.table import format_terminal
 from dqn.comparison.tables import aggregate_summary, game_summary, numbers
+from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores
 
 BAD_INPUT_STATUS = 2
 PAGE = "index.html"

@@ -8,7 +8,7 @@ from scripted_environment import ScriptedEnvironment
 from torch import nn
 
 from dqn.agent import LearnOutput
-from dqn.evaluation import Evaluation
+from dqn.evaluation.whole_games import Evaluation
 from dqn.training.plan import TrainingPlan
 from dqn.training.trainer import Trainer
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dqn.atari_scores import SCORE_TABLES, ReferenceScores, ScoreTableName
+from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores, ScoreTableName
 from dqn.statistics import Float64Array, GameScores, Interval, bootstrap_interval
 
 Statistic: TypeAlias = Callable[[GameScores], Float64Array]

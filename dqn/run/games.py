@@ -15,10 +15,10 @@ from dqn.environments import (
     check_minatar_game,
     get_minatar_protocol,
 )
-from dqn.evaluation import Evaluation, evaluate
+from dqn.evaluation.video import Recording, record_episode
+from dqn.evaluation.whole_games import Evaluation, evaluate
 from dqn.protocols import AtariProtocol, get_protocol
 from dqn.run.seeding import Seeds
-from dqn.video import Recording, record_episode
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
 

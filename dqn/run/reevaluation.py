@@ -8,8 +8,8 @@ from typing import cast
 
 from dqn import checkpoint
 from dqn.agent import DQN, AgentState
-from dqn.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
+from dqn.evaluation.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.run import assembly, games
 from dqn.run.directory import (
     CONFIG_FILE,

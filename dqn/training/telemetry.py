@@ -17,7 +17,7 @@ from typing import Self, TypedDict
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from dqn.evaluation import Evaluation
+from dqn.evaluation.whole_games import Evaluation
 from dqn.system.line_file import LineFile, LinePosition
 from rmsprop import Log10Histogram
 

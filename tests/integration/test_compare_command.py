@@ -14,9 +14,9 @@ import pytest
 import yaml
 from written_runs import LAYER, write_run, write_tree
 
-from dqn.atari_scores import human_normalised_score
 from dqn.compare import main
 from dqn.comparison.report import CONTENT_SECURITY_POLICY
+from dqn.evaluation.atari_scores import human_normalised_score
 
 SCORES = {
     "adam": {"pong": [-3, 5, 8, 9, 11, 14], "breakout": [20, 30, 40, 60, 80, 100]},

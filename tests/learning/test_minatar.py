@@ -14,7 +14,7 @@ from tiny_runs import compose_config
 
 from dqn.config import validate
 from dqn.environments import MINATAR_PROTOCOLS, MinAtarEnvironment
-from dqn.evaluation import evaluate
+from dqn.evaluation.whole_games import evaluate
 from dqn.run.lifecycle import train
 
 pytest.importorskip("minatar", reason="needs rmsprop-dqn[minatar]")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from written_runs import make_run
 
-from dqn.atari_scores import ReferenceScores, human_normalised_score
 from dqn.comparison.curves import Curve
 from dqn.comparison.inference import Inference
 from dqn.comparison.results import compare
 from dqn.comparison.selection import select
+from dqn.evaluation.atari_scores import ReferenceScores, human_normalised_score
 
 FAST = {"replicates": 200}
 

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from dqn.evaluation import Evaluation
+from dqn.evaluation.whole_games import Evaluation
 from dqn.training.telemetry import Telemetry
 from rmsprop import Log10Histogram
 

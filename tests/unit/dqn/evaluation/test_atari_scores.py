@@ -5,7 +5,7 @@ import statistics
 import ale_py.roms
 import pytest
 
-from dqn.atari_scores import (
+from dqn.evaluation.atari_scores import (
     NATURE_DQN_SCORES,
     SCORE_TABLES,
     ScoreTableName,

@@ -5,7 +5,7 @@ import pytest
 from scripted_environment import Game, ScriptedEnvironment
 
 from dqn.environments import ControlEnvironment
-from dqn.evaluation import Evaluation, evaluate
+from dqn.evaluation.whole_games import Evaluation, evaluate
 
 
 def always_zero(observation):
