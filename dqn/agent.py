@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from dqn.losses import double_q_learning_td_error, n_step_return
-from dqn.networks import QNetwork, QNetworkOutput
+from dqn.networks.q_network import QNetwork, QNetworkOutput
 from dqn.types import Batch, IntArray, ObservationArray
 
 

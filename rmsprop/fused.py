@@ -1,6 +1,6 @@
 """The fused step: one pass over memory, every tensor read once and written once.
 
-On the CPU it is C++ (``csrc/fused_cpu.cpp``), compiled when first used (:mod:`rmsprop.native`), for
+On the CPU it is C++ (``csrc/fused_cpu.cpp``), compiled when first used (:mod:`rmsprop.build`), for
 float32, float64, bfloat16 and float16, complex parameters through their real views, and every
 setting of RMSprop and Adagrad. Operations and their order are those of :mod:`rmsprop.rule`; half
 precisions are computed in float32 and rounded once, where the for-loop rounds every operation.
@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from rmsprop.build import load_library
 from rmsprop.foreach import adagrad_foreach, count_step, rmsprop_foreach
-from rmsprop.native import load_library
 from rmsprop.rule import (
     AdagradHyperparameters,
     RMSpropHyperparameters,

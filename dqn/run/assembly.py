@@ -13,16 +13,8 @@ import torch
 from dqn.agent import DQN
 from dqn.config import ConfigError, NetworkConfig, TrainConfig, optimizer_class
 from dqn.losses import Reduction, clipped_error_loss
-from dqn.networks import (
-    MLP,
-    Implementation,
-    MinAtarCNN,
-    NatureCNN,
-    NipsCNN,
-    QNetwork,
-    TorsoFactory,
-    build_q_network,
-)
+from dqn.networks.q_network import QNetwork, build_q_network
+from dqn.networks.torsos import MLP, Implementation, MinAtarCNN, NatureCNN, NipsCNN, TorsoFactory
 from dqn.replay import UniformReplay
 from dqn.run.games import Environment, protocol_of
 from dqn.run.seeding import Seeds

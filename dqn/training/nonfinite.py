@@ -89,7 +89,7 @@ def _first_nonfinite_layer(network: nn.Module, states: Tensor) -> str | None:
             found.append(name)
 
     # A layer's hook is called before that of the module it is a part of. Where the parts are
-    # computed together (dqn.native), the whole is named.
+    # computed together (dqn.networks.native), the whole is named.
     hooks = [
         module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
         for name, module in network.named_modules()

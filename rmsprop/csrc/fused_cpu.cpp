@@ -3,7 +3,7 @@
 // operation and in the same order, so that float32 and float64 results differ from the for-loop by
 // rounding only; reduced precision is computed in float32 and rounded once.
 //
-// Compiled by rmsprop/native.py into a shared library with a C interface, with RMSPROP_SCALAR the type
+// Compiled by rmsprop/build.py into a shared library with a C interface, with RMSPROP_SCALAR the type
 // of the parameters: float, double, bfloat16 or _Float16. Needs no PyTorch headers.
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Threads for C++ sources that rmsprop/native.py compiles; each library has its own.
+// Threads for C++ sources that rmsprop/build.py compiles; each library has its own.
 
 #pragma once
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from rmsprop.native import load_library
+from rmsprop.build import load_library
 
 
 def can_fuse() -> bool:

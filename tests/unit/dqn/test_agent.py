@@ -12,7 +12,8 @@ from torch import nn
 import rmsprop
 from dqn.agent import DQN, epsilon_greedy
 from dqn.losses import clipped_error_loss
-from dqn.networks import MLP, NipsCNN, QNetworkOutput, build_q_network
+from dqn.networks.q_network import QNetworkOutput, build_q_network
+from dqn.networks.torsos import MLP, NipsCNN
 from dqn.types import Batch
 
 NUM_FEATURES, NUM_ACTIONS = 3, 4

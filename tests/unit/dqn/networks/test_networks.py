@@ -7,18 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from dqn.networks import (
-    MLP,
-    Head,
-    LinearHead,
-    MinAtarCNN,
-    NatureCNN,
-    NipsCNN,
-    QNetwork,
-    QNetworkOutput,
-    Torso,
-    build_q_network,
-)
+from dqn.networks.q_network import Head, LinearHead, QNetwork, QNetworkOutput, build_q_network
+from dqn.networks.torsos import MLP, MinAtarCNN, NatureCNN, NipsCNN, Torso
 
 SCREENS = (4, 84, 84)
 

@@ -1,6 +1,6 @@
 """Compiled kernels of the learning path, with PyTorch's own layers beside them as the reference."""
 
-from dqn.native.torso import (
+from dqn.networks.native.torso import (
     NativeTorso,
     TorsoShape,
     has_bfloat16,

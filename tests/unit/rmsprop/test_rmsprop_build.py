@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rmsprop import RMSprop, fused, native
+from rmsprop import RMSprop, build, fused
 
-build_or_reason = native._library_or_reason.__wrapped__
+build_or_reason = build._library_or_reason.__wrapped__
 needs_compiler = pytest.mark.skipif(
-    native._compiler() is None, reason="no C++ compiler on this machine"
+    build._compiler() is None, reason="no C++ compiler on this machine"
 )
 
 
@@ -22,37 +22,37 @@ def cache(monkeypatch, tmp_path):
     """An empty cache, in a folder with a space; quick, unoptimised builds; nothing remembered."""
     directory = tmp_path / "a cache"
     monkeypatch.setenv("RMSPROP_CACHE_DIR", str(directory))
-    monkeypatch.setattr(native, "_FLAGS", ("-std=c++2a", "-O0", "-fPIC", "-pthread"))
-    native._library_or_reason.cache_clear()
+    monkeypatch.setattr(build, "_FLAGS", ("-std=c++2a", "-O0", "-fPIC", "-pthread"))
+    build._library_or_reason.cache_clear()
     yield directory
-    native._library_or_reason.cache_clear()
+    build._library_or_reason.cache_clear()
 
 
 @pytest.fixture
 def commands(monkeypatch):
     """The compiler's command lines, as they are run."""
-    lines, run = [], native._run
+    lines, run = [], build._run
 
     def record(command):
         lines.append(command)
         run(command)
 
-    monkeypatch.setattr(native, "_run", record)
+    monkeypatch.setattr(build, "_run", record)
     return lines
 
 
 @needs_compiler
 def test_a_library_in_the_cache_is_loaded_without_a_compiler(cache):
     with pytest.MonkeyPatch.context() as without_compiler:
-        without_compiler.setattr(native, "_compiler", lambda: None)
+        without_compiler.setattr(build, "_compiler", lambda: None)
         with pytest.raises(OSError, match="no C\\+\\+ compiler found"):
-            native.load_library("float")
-    native._library_or_reason.cache_clear()
-    assert native.load_library("float").rmsprop_step
-    native._library_or_reason.cache_clear()
+            build.load_library("float")
+    build._library_or_reason.cache_clear()
+    assert build.load_library("float").rmsprop_step
+    build._library_or_reason.cache_clear()
     with pytest.MonkeyPatch.context() as without_compiler:
-        without_compiler.setattr(native, "_compiler", lambda: None)
-        assert native.load_library("float").rmsprop_step
+        without_compiler.setattr(build, "_compiler", lambda: None)
+        assert build.load_library("float").rmsprop_step
     assert [path.suffix for path in cache.iterdir()] == [".so"]
 
 
@@ -70,11 +70,11 @@ def test_a_damaged_library_in_the_cache_is_built_anew(cache):
 @needs_compiler
 def test_another_processor_or_source_has_a_library_of_its_own(cache, monkeypatch, tmp_path):
     build_or_reason("float")
-    monkeypatch.setattr(native, "_processor", lambda: "another processor")
+    monkeypatch.setattr(build, "_processor", lambda: "another processor")
     build_or_reason("float")
     source = tmp_path / "source.cpp"
-    source.write_text(native._SOURCE.read_text() + "// changed")
-    monkeypatch.setattr(native, "_SOURCE", source)
+    source.write_text(build._SOURCE.read_text() + "// changed")
+    monkeypatch.setattr(build, "_SOURCE", source)
     build_or_reason("float")
     assert len(list(cache.iterdir())) == 3
 
@@ -86,7 +86,7 @@ def test_a_changed_header_beside_a_source_is_compiled_again(cache, tmp_path):
     values = []
     for value in (1, 2, 1):
         header.write_text(f"#define VALUE {value}\n")
-        values.append(native.find_or_build(source, "value", ()).value())
+        values.append(build.find_or_build(source, "value", ()).value())
     assert values == [1, 2, 1]
     assert len(list(cache.glob("value-*.so"))) == 2  # the third was found
 
@@ -116,18 +116,18 @@ def test_processes_that_build_at_once_leave_one_whole_library(cache):
 
 @needs_compiler
 def test_a_build_that_is_interrupted_leaves_nothing_and_can_be_repeated(cache, monkeypatch):
-    run = native._run
+    run = build._run
 
     def interrupted(command):
         run(command)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(native, "_run", interrupted)
+    monkeypatch.setattr(build, "_run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        native.load_library("float")
+        build.load_library("float")
     assert list(cache.iterdir()) == []
-    monkeypatch.setattr(native, "_run", run)
-    assert native.load_library("float").rmsprop_step
+    monkeypatch.setattr(build, "_run", run)
+    assert build.load_library("float").rmsprop_step
 
 
 def test_a_compiler_that_fails_is_run_once_a_process_and_its_complaint_reported(
@@ -140,8 +140,8 @@ def test_a_compiler_that_fails_is_run_once_a_process_and_its_complaint_reported(
     monkeypatch.setenv("CXX", str(compiler))
     for _ in range(3):
         with pytest.raises(OSError, match=r"broken-c\+\+ failed: fatal: d.faut"):
-            native.load_library("float")
-    assert len(commands) == len(native._VARIANTS)
+            build.load_library("float")
+    assert len(commands) == len(build._VARIANTS)
     assert list(cache.iterdir()) == []
 
 
@@ -162,8 +162,8 @@ def test_fused_false_and_import_compile_nothing(tmp_path):
 
 @needs_compiler
 def test_the_source_compiles_without_a_warning(tmp_path):
-    command = [native._compiler(), *native._FLAGS, "-fopenmp-simd", "-Wall", "-Wextra", "-Werror"]
-    command += ["-DRMSPROP_SCALAR=float", "-fsyntax-only", str(native._SOURCE)]
+    command = [build._compiler(), *build._FLAGS, "-fopenmp-simd", "-Wall", "-Wextra", "-Werror"]
+    command += ["-DRMSPROP_SCALAR=float", "-fsyntax-only", str(build._SOURCE)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
@@ -171,8 +171,8 @@ def test_the_source_compiles_without_a_warning(tmp_path):
 @needs_compiler
 def test_portable_build_takes_the_same_steps(cache, monkeypatch):
     # For compilers that know neither -march=native nor OpenMP, nor atomics that wait (GCC 10).
-    monkeypatch.setattr(native, "_FLAGS", (*native._FLAGS, "-std=c++17"))
-    monkeypatch.setattr(native, "_VARIANTS", ((),))
+    monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-std=c++17"))
+    monkeypatch.setattr(build, "_VARIANTS", ((),))
     param = torch.linspace(-1, 1, 100)
     twin = param.clone()
     fused._cpu_function.cache_clear()

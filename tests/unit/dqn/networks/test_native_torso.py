@@ -8,13 +8,14 @@ import pytest
 import torch
 import yaml
 
-import rmsprop.native
-from dqn import native
+import rmsprop.build
 from dqn.agent import DQN
 from dqn.config import CONFIG_DIR
 from dqn.losses import clipped_error_loss
-from dqn.native import torso as native_torso
-from dqn.networks import MinAtarCNN, NatureCNN, NipsCNN, build_q_network
+from dqn.networks import native
+from dqn.networks.native import torso as native_torso
+from dqn.networks.q_network import build_q_network
+from dqn.networks.torsos import MinAtarCNN, NatureCNN, NipsCNN
 from dqn.run.assembly import build_optimizer
 from dqn.types import Batch
 
@@ -313,18 +314,18 @@ def test_num_threads_must_be_positive():
 
 
 def test_a_missing_compiler_is_named_where_native_was_asked_for(monkeypatch):
-    monkeypatch.setattr("dqn.networks.unavailable_reason", lambda: "no C++ compiler found")
+    monkeypatch.setattr("dqn.networks.torsos.unavailable_reason", lambda: "no C++ compiler found")
     with pytest.raises(ValueError, match=r"network.implementation=native: no C\+\+ compiler found"):
         NatureCNN((4, 84, 84), implementation="native")
 
 
 @pytest.mark.parametrize("flags", [(), ("-mavx2", "-mfma")], ids=["portable", "avx2"])
 def test_builds_for_other_processors_compute_the_same(flags, monkeypatch, tmp_path):
-    cpu = "".join(rmsprop.native._processor().split("\n"))
+    cpu = "".join(rmsprop.build._processor().split("\n"))
     if flags and not {"avx2", "fma"} <= set(cpu.split()):
         pytest.skip("this processor has no AVX2")
     monkeypatch.setenv("RMSPROP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(rmsprop.native, "_VARIANTS", (flags,))
+    monkeypatch.setattr(rmsprop.build, "_VARIANTS", (flags,))
     native_torso._library.cache_clear()
     try:
         ours, reference = pair("nature")
@@ -339,8 +340,8 @@ def test_builds_for_other_processors_compute_the_same(flags, monkeypatch, tmp_pa
 
 
 def test_the_source_compiles_without_a_warning():
-    command = [rmsprop.native._compiler(), *rmsprop.native._FLAGS, *native_torso._FLAGS]
-    command += ["-march=native", f"-I{rmsprop.native._HEADERS[0].parent}"]
+    command = [rmsprop.build._compiler(), *rmsprop.build._FLAGS, *native_torso._FLAGS]
+    command += ["-march=native", f"-I{rmsprop.build._HEADERS[0].parent}"]
     command += ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(native_torso._SOURCE)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

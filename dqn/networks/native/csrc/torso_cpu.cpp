@@ -16,7 +16,7 @@
 // multiplies pairs of them (AVX512_BF16, vdpbf16ps). Work is handed to threads in tasks whose results
 // do not depend on who computes them: the same numbers come out for every number of threads.
 //
-// Compiled by dqn/native/torso.py with a C interface; needs no PyTorch headers.
+// Compiled by dqn/networks/native/torso.py with a C interface; needs no PyTorch headers.
 
 #include <algorithm>
 #include <cstddef>

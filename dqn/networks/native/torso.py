@@ -1,7 +1,7 @@
 """A convolutional torso in C++: one call forward, one call for the gradients of all parameters.
 
 ``csrc/torso_cpu.cpp`` says how. Compiled at first use, in about three seconds, and kept, as
-``rmsprop.native`` keeps the optimizer's fused step.
+``rmsprop.build`` keeps the optimizer's fused step.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rmsprop import get_num_threads
-from rmsprop.native import find_or_build
+from rmsprop.build import find_or_build
 
 _SOURCE = Path(__file__).parent / "csrc" / "torso_cpu.cpp"
 # Products and sums may be fused: nothing here has to repeat another program's rounding. Vectors are

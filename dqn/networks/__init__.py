@@ -1,0 +1,1 @@
+"""Q-networks: a torso turns observations into features, a head values actions."""
