@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 from dqn.environments.action_log import ActionLog, check_arrived
 from dqn.environments.base import Answer, VectorGames
 from dqn.environments.games import check_game
+from dqn.environments.protocols import AtariProtocol
 from dqn.environments.rendering import AtariRenderer, RgbArray, close_vector_env
-from dqn.protocols import AtariProtocol
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 
@@ -45,7 +45,7 @@ class AtariEnvironment(VectorGames):
     Raises:
         ValueError: for an unknown game or an argument out of range, naming it.
 
-    >>> from dqn.protocols import PROTOCOLS
+    >>> from dqn.environments.protocols import PROTOCOLS
     >>> environment = AtariEnvironment(
     ...     "pong", protocol=PROTOCOLS["nature"], num_envs=2, seed=0, training=True)
     >>> time_step = environment.reset()

@@ -78,7 +78,7 @@ def record_episode(
 
     >>> import tempfile
     >>> from dqn.environments import AtariEnvironment
-    >>> from dqn.protocols import PROTOCOLS
+    >>> from dqn.environments.protocols import PROTOCOLS
     >>> environment = AtariEnvironment(
     ...     "pong", protocol=PROTOCOLS["nature"], num_envs=1, seed=0, training=False,
     ...     render_mode="rgb_array")

@@ -15,9 +15,9 @@ from dqn.environments import (
     check_minatar_game,
     get_minatar_protocol,
 )
+from dqn.environments.protocols import AtariProtocol, get_protocol
 from dqn.evaluation.video import Recording, record_episode
 from dqn.evaluation.whole_games import Evaluation, evaluate
-from dqn.protocols import AtariProtocol, get_protocol
 from dqn.run.seeding import Seeds
 
 Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment

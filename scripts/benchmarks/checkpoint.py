@@ -20,7 +20,7 @@ from benchmarks.machine import describe_machine
 
 from dqn import checkpoint
 from dqn.environments import AtariEnvironment
-from dqn.protocols import PROTOCOLS
+from dqn.environments.protocols import PROTOCOLS
 from dqn.replay import UniformReplay
 from dqn.system.memory import peak_resident_bytes
 from dqn.training.trainer import newest_frame

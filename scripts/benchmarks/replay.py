@@ -20,7 +20,7 @@ from benchmarks.machine import describe_machine
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, load_train_config
 from dqn.environments import AtariEnvironment
-from dqn.protocols import PROTOCOLS, AtariProtocol
+from dqn.environments.protocols import PROTOCOLS, AtariProtocol
 from dqn.replay import UniformReplay
 from dqn.run import games
 from dqn.run.reevaluation import load_agent

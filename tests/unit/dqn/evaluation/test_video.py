@@ -8,8 +8,8 @@ from atari_oracle import AtariOracle
 from PIL import Image, ImageSequence
 
 from dqn.environments import AtariEnvironment, ControlEnvironment
+from dqn.environments.protocols import NATURE
 from dqn.evaluation.video import record_episode
-from dqn.protocols import NATURE
 
 
 def make_atari(game="ms_pacman", *, seed=0, render_mode="rgb_array", **fields):

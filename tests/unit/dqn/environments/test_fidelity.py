@@ -13,9 +13,9 @@ from PIL import Image
 from tiny_runs import compose_config
 
 from dqn.environments import AtariEnvironment
-from dqn.protocols import DQN_ZOO, NATURE, PROTOCOLS, AtariProtocol
+from dqn.environments.protocols import DQN_ZOO, NATURE, PROTOCOLS, AtariProtocol
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
 COLUMNS = ["item", "ours", "Mnih 2015", "DQN Zoo", "shown by"]
 VALUE = re.compile(r"`([a-z_0-9.]+) = ([^`]+)`")

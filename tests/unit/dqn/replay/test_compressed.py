@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dqn.environments import AtariEnvironment
-from dqn.protocols import PROTOCOLS
+from dqn.environments.protocols import PROTOCOLS
 from dqn.replay import UniformReplay, bytes_per_transition
 from dqn.replay.frames import CompressedFrames
 from dqn.training.trainer import newest_frame

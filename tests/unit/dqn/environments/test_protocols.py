@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from dqn.environments import AtariEnvironment
-from dqn.protocols import DQN_ZOO, MACHADO, NATURE, NIPS, PROTOCOLS, AtariProtocol, get_protocol
+from dqn.environments.protocols import (
+    DQN_ZOO,
+    MACHADO,
+    NATURE,
+    NIPS,
+    PROTOCOLS,
+    AtariProtocol,
+    get_protocol,
+)
 
 AGENT_FIELDS = {
     "max_abs_reward",

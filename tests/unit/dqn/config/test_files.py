@@ -11,7 +11,7 @@ from tiny_runs import compose_config
 
 import rmsprop
 from dqn.config import CONFIG_DIR, validate
-from dqn.protocols import PROTOCOLS
+from dqn.environments.protocols import PROTOCOLS
 from dqn.run import assembly, games
 from dqn.run.seeding import derive_seeds
 

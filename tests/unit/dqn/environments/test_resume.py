@@ -9,7 +9,7 @@ import torch
 
 from dqn.environments import AtariEnvironment, ControlEnvironment, action_log
 from dqn.environments.action_log import ActionLog, nth_seed
-from dqn.protocols import NATURE
+from dqn.environments.protocols import NATURE
 
 # A seed every 40 steps, so that few steps see all there is to see.
 SHORT_PERIOD = 40

@@ -9,7 +9,7 @@ from ale_py import Action
 from atari_oracle import AtariOracle, resize_by_area, zero_padded_stack
 
 from dqn.environments import AtariEnvironment, check_game, known_games
-from dqn.protocols import MACHADO, NATURE
+from dqn.environments.protocols import MACHADO, NATURE
 
 NATIVE = (210, 160)
 FROM_THE_START = replace(NATURE, noop_max=0)  # no random start, so that an oracle can follow
