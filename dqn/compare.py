@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dqn.comparison.curves import InputError, canonical_game
-from dqn.comparison.inference import Inference
-from dqn.comparison.results import Comparison, compare
-from dqn.comparison.run_files import DEFAULT_METRIC
-from dqn.comparison.selection import select
-from dqn.comparison.sources import find_runs
-from dqn.comparison.table import format_terminal
-from dqn.comparison.tables import aggregate_summary, game_summary, numbers
+from dqn.comparison.compute.intervals import Inference
+from dqn.comparison.compute.results import Comparison, compare
+from dqn.comparison.compute.selection import select
+from dqn.comparison.read.find import find_runs
+from dqn.comparison.read.our_runs import DEFAULT_METRIC
+from dqn.comparison.run import InputError, canonical_game
+from dqn.comparison.show.table import format_terminal
+from dqn.comparison.show.tables import aggregate_summary, game_summary, numbers
 from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores
 
 BAD_INPUT_STATUS = 2
@@ -106,8 +106,8 @@ def _check_directory(directory: Path, *, overwrite: bool) -> None:
 def _write(comparison: Comparison, directory: Path, *, command: str) -> None:
     try:
         # Slow to import, and an extra.
-        from dqn.comparison.figures import draw
-        from dqn.comparison.report import render
+        from dqn.comparison.show.figures import draw
+        from dqn.comparison.show.report import render
     except ImportError as error:
         raise InputError(
             f"matplotlib is missing ({error}): pip install 'rmsprop-dqn[compare]'"

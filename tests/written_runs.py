@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from dqn.comparison.curves import Curve, Run
+from dqn.comparison.run import Curve, Run
 
 LAYER = "torso.layers.linear1.weight"
 

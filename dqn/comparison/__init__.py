@@ -1,4 +1,4 @@
-"""From runs of any source to one report: read, select, compute, draw, write.
+"""From runs of any source to one report: ``read``, ``compute``, ``show``, in that order.
 
-Modules in that order; each imports only those before it, as ``pyproject.toml`` lists them.
+``run`` is what a run is to a comparison, ``statistics`` the estimators, pure functions of arrays.
 """

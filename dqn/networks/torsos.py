@@ -56,8 +56,8 @@ class ScreenCNN(Torso):
         kernels: and the side of its kernel.
         strides: and its stride.
         num_features: width of the hidden layer.
-        implementation: ``"torch"`` for PyTorch's layers; ``"native"`` for the C++ of ``native`` wherever
-            it can take the observations (on the CPU, and in bfloat16 under autocast only where
+        implementation: ``"torch"`` for PyTorch's layers; ``"native"`` for the C++ wherever it can
+            take the observations (on the CPU, and in bfloat16 under autocast only where
             the processor multiplies in it); ``"auto"`` for native where it is known to be faster.
             The parameters are the same.
 

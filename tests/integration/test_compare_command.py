@@ -15,7 +15,7 @@ import yaml
 from written_runs import LAYER, write_run, write_tree
 
 from dqn.compare import main
-from dqn.comparison.report import CONTENT_SECURITY_POLICY
+from dqn.comparison.show.report import CONTENT_SECURITY_POLICY
 from dqn.evaluation.atari_scores import human_normalised_score
 
 SCORES = {

@@ -6,7 +6,7 @@ from chromium import look, needs_chromium, read
 from written_runs import write_tree
 
 from dqn.compare import main
-from dqn.comparison.drawing import COLOURS, DARK_COLOURS
+from dqn.comparison.show.drawing import COLOURS, DARK_COLOURS
 
 pytestmark = needs_chromium
 

@@ -136,7 +136,7 @@ def test_sweep_files_name_settings_that_exist_and_a_folder_for_each_run(name, nu
     from hydra import compose, initialize_config_dir
     from hydra.core.plugins import Plugins
 
-    from dqn.comparison.run_files import _optimizer_name
+    from dqn.comparison.read.our_runs import _optimizer_name
     from dqn.config import validate
     from dqn.sweep.watch import count_jobs
 

@@ -8,7 +8,7 @@ It is archived and needs pandas < 3, so it is no dependency. In an environment o
 import numpy as np
 import pytest
 
-from dqn.statistics import (
+from dqn.comparison.statistics import (
     bootstrap_interval,
     interquartile_mean,
     mean_of_games,

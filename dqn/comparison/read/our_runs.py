@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dqn.comparison.curves import (
+from dqn.comparison.run import (
     GAMES_PER_POINT,
     Curve,
     InputError,

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dqn.comparison.curves import Curve, Run
-from dqn.comparison.inference import Inference, Statistic, normalise
-from dqn.comparison.selection import GroupGame, Selection
-from dqn.statistics import (
+from dqn.comparison.compute.intervals import Inference, Statistic, normalise
+from dqn.comparison.compute.selection import GroupGame, Selection
+from dqn.comparison.run import Curve, Run
+from dqn.comparison.statistics import (
     Float64Array,
     GameScores,
     Interval,

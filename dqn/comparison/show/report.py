@@ -4,12 +4,12 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from dqn.comparison.curves import STEP_TOLERANCE
-from dqn.comparison.drawing import COLOURS, DARK_COLOURS, FAINT, INK, Drawing
-from dqn.comparison.results import Comparison
-from dqn.comparison.selection import AXIS_UNITS
-from dqn.comparison.table import Table, format_cell
-from dqn.comparison.tables import (
+from dqn.comparison.compute.results import Comparison
+from dqn.comparison.compute.selection import AXIS_UNITS
+from dqn.comparison.run import STEP_TOLERANCE
+from dqn.comparison.show.drawing import COLOURS, DARK_COLOURS, FAINT, INK, Drawing
+from dqn.comparison.show.table import Table, format_cell
+from dqn.comparison.show.tables import (
     aggregate_summary,
     common_settings,
     different_settings,
@@ -19,7 +19,7 @@ from dqn.comparison.tables import (
     layers_at_end,
     sample_efficiency,
 )
-from dqn.comparison.wording import describe_target, percent, score_unit
+from dqn.comparison.show.wording import describe_target, percent, score_unit
 
 # Nothing may be fetched or run; styles are in the page and in the figures' attributes.
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -4,9 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dqn.comparison.curves import InputError, Run
-from dqn.comparison.published import holds_events, read_csv, read_dopamine_json, read_tensorboard
-from dqn.comparison.run_files import DEFAULT_METRIC, METRICS_FILE, holds_metrics, read_run
+from dqn.comparison.read.our_runs import DEFAULT_METRIC, METRICS_FILE, holds_metrics, read_run
+from dqn.comparison.read.published import (
+    holds_events,
+    read_csv,
+    read_dopamine_json,
+    read_tensorboard,
+)
+from dqn.comparison.run import InputError, Run
 
 
 def find_runs(

@@ -3,8 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from dqn.comparison.bands import Band
-from dqn.comparison.drawing import (
+from dqn.comparison.compute.bands import Band
+from dqn.comparison.compute.results import Comparison
+from dqn.comparison.compute.selection import AXIS_UNITS
+from dqn.comparison.show.drawing import (
     MAX_PANELS_WITH_IQM,
     Drawing,
     Ink,
@@ -12,9 +14,7 @@ from dqn.comparison.drawing import (
     legend,
     new_panels,
 )
-from dqn.comparison.results import Comparison
-from dqn.comparison.selection import AXIS_UNITS
-from dqn.comparison.wording import describe_target, weight_layers
+from dqn.comparison.show.wording import describe_target, weight_layers
 
 
 def sample_efficiency(comparison: Comparison) -> Drawing | None:

@@ -8,20 +8,20 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from written_runs import LAYER, write_run
 
-from dqn.comparison import run_files
-from dqn.comparison.curves import InputError, canonical_game
-from dqn.comparison.published import read_csv, read_dopamine_json, read_tensorboard
-from dqn.comparison.run_files import read_run
-from dqn.comparison.sources import find_runs
+from dqn.comparison.read import our_runs
+from dqn.comparison.read.find import find_runs
+from dqn.comparison.read.our_runs import read_run
+from dqn.comparison.read.published import read_csv, read_dopamine_json, read_tensorboard
+from dqn.comparison.run import InputError, canonical_game
 from dqn.run import directory, provenance
 from dqn.training import nonfinite, telemetry
 
 
 def test_files_have_the_names_that_training_gives_them():
-    assert run_files.METRICS_FILE == telemetry.METRICS_FILE
-    assert run_files.CONFIG_FILE == directory.CONFIG_FILE
-    assert run_files.NONFINITE_DIRECTORY == nonfinite.DIRECTORY
-    assert run_files.PROVENANCE_FILE == provenance.PROVENANCE_FILE
+    assert our_runs.METRICS_FILE == telemetry.METRICS_FILE
+    assert our_runs.CONFIG_FILE == directory.CONFIG_FILE
+    assert our_runs.NONFINITE_DIRECTORY == nonfinite.DIRECTORY
+    assert our_runs.PROVENANCE_FILE == provenance.PROVENANCE_FILE
 
 
 def test_our_run_is_read_with_its_names_scores_time_and_diagnostics(tmp_path):

@@ -1,7 +1,7 @@
 """Phrases that figures, tables and page share, so that each thing has one name."""
 
-from dqn.comparison.results import Comparison
-from dqn.statistics import Interval
+from dqn.comparison.compute.results import Comparison
+from dqn.comparison.statistics import Interval
 
 
 def weight_layers(comparison: Comparison, game: str) -> list[str]:

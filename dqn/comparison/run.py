@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from ale_py import roms
 
+from dqn.comparison.statistics import Float64Array
 from dqn.evaluation.atari_scores import SCORE_TABLES
-from dqn.statistics import Float64Array
 
 # Curves of single games are averaged over so many: the training performance of Machado et al. 2018.
 GAMES_PER_POINT = 100

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn.statistics import Interval
+from dqn.comparison.statistics import Interval
 
 Cell = str | float | int | bool | None
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from written_runs import make_run
 
-from dqn.comparison.curves import Curve
-from dqn.comparison.inference import Inference
-from dqn.comparison.results import compare
-from dqn.comparison.selection import select
+from dqn.comparison.compute.intervals import Inference
+from dqn.comparison.compute.results import compare
+from dqn.comparison.compute.selection import select
+from dqn.comparison.run import Curve
 from dqn.evaluation.atari_scores import ReferenceScores, human_normalised_score
 
 FAST = {"replicates": 200}
@@ -193,7 +193,7 @@ def test_bands_are_drawn_while_they_can_be_told_apart(num_groups, num_bands):
     pytest.importorskip("matplotlib", reason="needs rmsprop-dqn[compare]")
     from matplotlib.collections import FillBetweenPolyCollection
 
-    from dqn.comparison.figures import draw
+    from dqn.comparison.show.figures import draw
 
     runs = [make_run(f"group{g}", seed=s) for g in range(num_groups) for s in range(1, 6)]
     (drawing,) = [

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from dqn.comparison.curves import (
+from dqn.comparison.run import (
     GAMES_PER_POINT,
     InputError,
     Run,

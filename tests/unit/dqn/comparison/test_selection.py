@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from written_runs import five, make_run
 
-from dqn.comparison.cautions import differing_settings
-from dqn.comparison.curves import InputError
-from dqn.comparison.selection import select
+from dqn.comparison.compute.cautions import differing_settings
+from dqn.comparison.compute.selection import select
+from dqn.comparison.run import InputError
 
 
 def test_equal_groups_of_five_give_no_warning():

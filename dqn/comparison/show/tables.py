@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dqn.comparison.bands import Band
-from dqn.comparison.cautions import differing_settings
-from dqn.comparison.results import Comparison
-from dqn.comparison.table import Cell, Table, format_interval
-from dqn.comparison.wording import ranked_groups, score_unit, weight_layers
-from dqn.statistics import Interval
+from dqn.comparison.compute.bands import Band
+from dqn.comparison.compute.cautions import differing_settings
+from dqn.comparison.compute.results import Comparison
+from dqn.comparison.show.table import Cell, Table, format_interval
+from dqn.comparison.show.wording import ranked_groups, score_unit, weight_layers
+from dqn.comparison.statistics import Interval
 
 INTERVAL_COLUMNS = ("estimate", "low", "high")
 

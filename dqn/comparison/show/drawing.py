@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dqn.comparison.bands import Band
-from dqn.statistics import Interval
+from dqn.comparison.compute.bands import Band
+from dqn.comparison.statistics import Interval
 
 # Distinct for colour-blind readers and, by the dashes, without colour; the report replaces them by
 # brighter ones on a dark page. The idea is that of Okabe & Ito 2008, "Color universal design".

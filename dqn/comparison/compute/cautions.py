@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from dqn.comparison.curves import Run
+from dqn.comparison.run import Run
 
 # "Use at least 5 runs": below, no bootstrap interval means what it says (docs/comparing.md).
 FEW_RUNS = 5

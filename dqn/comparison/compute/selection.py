@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from dqn.comparison.cautions import cautions, describe_unfinished, shorten
-from dqn.comparison.curves import STEP_TOLERANCE, Curve, InputError, Run
+from dqn.comparison.compute.cautions import cautions, describe_unfinished, shorten
+from dqn.comparison.run import STEP_TOLERANCE, Curve, InputError, Run
 
 GroupGame: TypeAlias = tuple[str, str]
 Axis: TypeAlias = Literal["steps", "frames"]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dqn.comparison.statistics import Float64Array, GameScores, Interval, bootstrap_interval
 from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores, ScoreTableName
-from dqn.statistics import Float64Array, GameScores, Interval, bootstrap_interval
 
 Statistic: TypeAlias = Callable[[GameScores], Float64Array]
 

@@ -6,9 +6,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dqn.comparison.bands import Band
-from dqn.comparison.cost_figures import layer_rates, sample_efficiency, wall_clock
-from dqn.comparison.drawing import (
+from dqn.comparison.compute.bands import Band
+from dqn.comparison.compute.results import Comparison
+from dqn.comparison.compute.selection import AXIS_UNITS
+from dqn.comparison.show.cost_figures import layer_rates, sample_efficiency, wall_clock
+from dqn.comparison.show.drawing import (
     COLOURS,
     INK,
     MAX_PANELS_WITH_IQM,
@@ -21,9 +23,7 @@ from dqn.comparison.drawing import (
     literal,
     new_panels,
 )
-from dqn.comparison.results import Comparison
-from dqn.comparison.selection import AXIS_UNITS
-from dqn.comparison.wording import in_words, percent, ranked_groups, score_unit
+from dqn.comparison.show.wording import in_words, percent, ranked_groups, score_unit
 
 MAX_PAIRS_AS_ROWS = 6
 

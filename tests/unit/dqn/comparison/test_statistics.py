@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqn.statistics import (
+from dqn.comparison.statistics import (
     area_under_curve,
     bootstrap_interval,
     interquartile_mean,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dqn.comparison import bands
-from dqn.comparison.bands import Band, LayerCurve
-from dqn.comparison.curves import Run
-from dqn.comparison.inference import Inference, Statistic, normalise
-from dqn.comparison.selection import GroupGame, Selection
-from dqn.statistics import (
+from dqn.comparison.compute import bands
+from dqn.comparison.compute.bands import Band, LayerCurve
+from dqn.comparison.compute.intervals import Inference, Statistic, normalise
+from dqn.comparison.compute.selection import GroupGame, Selection
+from dqn.comparison.run import Run
+from dqn.comparison.statistics import (
     Float64Array,
     Interval,
     area_under_curve,

@@ -1,0 +1,1 @@
+"""What is computed of runs: selection, cautions, intervals, bands, results."""

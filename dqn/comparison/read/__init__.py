@@ -1,0 +1,1 @@
+"""Finding and reading runs: ours, published curves, TensorBoard logs."""
