@@ -42,7 +42,7 @@ class EpisodeAccounting:
     def update(
         self, *, reward_t: FloatArray, is_first_t: BoolArray, is_last_t: BoolArray
     ) -> tuple[FloatArray, IntArray]:
-        """Count one step; the step that opens a game is no decision and counts nothing.
+        """Count one step; the step that opens a game is no agent step and counts nothing.
 
         Args:
             reward_t: ``[num_envs]`` raw rewards.
@@ -67,13 +67,13 @@ class EpisodeAccounting:
         }
 
     def load_state_dict(self, state: AccountingState) -> None:
-        """Go on with the sums of ``state``."""
+        """Take over the sums of ``state``."""
         self._return = state["episode_return"].numpy().copy()
         self._length = state["episode_length"].numpy().copy()
 
 
 def opening_time_step(observation_t: ObservationArray) -> TimeStep:
-    """What a reset answers: every environment opens a game, and nothing has happened yet."""
+    """The time step of a reset: every environment opens a game, and no reward has come yet."""
     num_envs = len(observation_t)
     return TimeStep(
         observation_t=observation_t,

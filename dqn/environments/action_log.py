@@ -3,8 +3,8 @@
 ALE's vector environment has no snapshot of its games, but they are deterministic: the same seed and
 actions lead to the same pixels. So an environment remembers the seed of each copy and its actions
 since, and is restored by playing them. For that to stay short, a copy that has gone far from its
-seed gets a new one where its next game opens. Not at every game: with ALE that loads the cartridge
-anew, 70 ms, as long as 300 decisions.
+seed gets a new one where its next game opens. A new seed at every game would be too slow: ALE loads
+the cartridge anew for it, which takes 70 ms, as long as 300 agent steps.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,11 @@ import torch
 
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
-# Decisions of a copy after which its next game is seeded anew: a cost of 0.15 % of a training of
-# 200 decisions a second, and a restart that plays some 10,000 steps (20 s of Atari on one core).
+# A copy's next game is seeded anew after so many of its agent steps. Seeding then costs 0.15 % of a
+# training of 200 agent steps a second, and a restart plays some 10,000 (20 s of Atari on one core).
 SEEDING_PERIOD_AGENT_STEPS = 10_000
-MAX_SEED = 2**31 - 1  # ALE keeps seeds in a C int, and draws one from the clock for negative ones.
+# ALE keeps a seed in a C int, and replaces a negative one by the clock.
+MAX_SEED = 2**31 - 1
 
 
 class ActionLogState(TypedDict):
@@ -140,7 +141,7 @@ class ActionLog:
             )
         self._num_seedings = state["num_seedings"].numpy().copy()
         self._length = state["length"].numpy().copy()
-        # At least one column, to have something to double.
+        # ``record`` doubles the number of columns, so that there must be one.
         self._actions = np.pad(state["actions"].numpy(), ((0, 0), (0, 1)))
 
 

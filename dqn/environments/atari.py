@@ -10,14 +10,14 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from dqn.environments.action_log import ActionLog, check_arrived
-from dqn.environments.base import Answer, VectorGames
+from dqn.environments.base import StepResult, VectorEnvironment
 from dqn.environments.games import check_game
 from dqn.environments.protocols import AtariProtocol
 from dqn.environments.rendering import AtariRenderer, RgbArray, close_vector_env
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 
-class AtariEnvironment(VectorGames):
+class AtariEnvironment(VectorEnvironment):
     """``num_envs`` copies of one Atari game that step together, in ALE's own threads.
 
     Observations are stacks of the protocol's frames, newest last, with zeros before a game's
@@ -133,22 +133,22 @@ class AtariEnvironment(VectorGames):
     def _begin(self, actions: IntArray) -> None:
         self._vector_env.send(actions)
 
-    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> Answer:
+    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> StepResult:
         observation_t, reward, terminated, truncated, info = self._vector_env.recv()
         if self._renderer is not None:
             self._renderer.step(actions, reward, terminated, truncated)
         self._log.record(actions)
         is_seeded = self._log.seed_anew(is_first_t)
         if is_seeded.any():
-            # ALE has opened these games already, from a generator that cannot be restored: once
-            # more, from a seed. The other games are left alone and answer what they answered.
+            # ALE has opened these games from a generator that cannot be restored, so they are
+            # opened once more from a seed. The other games' observations stay as they were.
             observation_t, info = self._reset_some(is_seeded, self._log.seeds()[is_seeded])
         lives_t = info["lives"].astype(np.int64)
         is_terminal_t: BoolArray = terminated
         if self._life_loss_is_terminal:
             is_terminal_t = terminated | (~is_first_t & (lives_t < self._lives_tm1))
         self._lives_tm1 = lives_t
-        return Answer(
+        return StepResult(
             observation_t=observation_t,
             reward_t=reward.astype(np.float32),
             is_terminal_t=is_terminal_t,
@@ -156,7 +156,7 @@ class AtariEnvironment(VectorGames):
         )
 
     def _save(self) -> dict[str, Any]:
-        # What leads to the games: seeds and actions.
+        # ALE cannot copy its games, so seeds and actions are saved, which lead to them again.
         return {
             "log": self._log.state_dict(),
             "lives": torch.from_numpy(self._lives_tm1.copy()),
@@ -182,7 +182,7 @@ class AtariEnvironment(VectorGames):
         return observation_t, info
 
     def _picture(self) -> RgbArray:
-        # In the game's own size and colours.
+        """The screen in the game's own size and colours."""
         assert self._renderer is not None
         return self._renderer.frame()
 

@@ -1,4 +1,4 @@
-"""What all vectors of games share: the order of calls, scores, and what is saved of them."""
+"""``VectorEnvironment``: the order of calls, scores, and saved state that all kinds share."""
 
 import abc
 from typing import Any, NamedTuple, TypedDict, cast
@@ -13,8 +13,8 @@ from dqn.environments.rendering import RgbArray, check_render_mode
 from dqn.types import BoolArray, FloatArray, IntArray, ObservationArray, TimeStep
 
 
-class Answer(NamedTuple):
-    """What the games answered to one action each, ``[num_envs]`` and as in ``TimeStep``."""
+class StepResult(NamedTuple):
+    """What one action in each copy led to, ``[num_envs]``; the fields are ``TimeStep``'s."""
 
     observation_t: ObservationArray
     reward_t: FloatArray
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 class GamesState(TypedDict):
-    """What every ``state_dict`` holds; a kind of games adds what it needs besides.
+    """What every ``state_dict`` holds; a subclass adds what it needs besides.
 
     Tensors and plain values, for ``torch.load(weights_only=True)``.
     """
@@ -33,7 +33,7 @@ class GamesState(TypedDict):
     time_step: dict[str, torch.Tensor]
 
 
-class VectorGames(abc.ABC):
+class VectorEnvironment(abc.ABC):
     """``num_envs`` copies of one game that step together.
 
     Games restart by themselves one step after their last observation (see ``TimeStep``).
@@ -59,7 +59,7 @@ class VectorGames(abc.ABC):
         self._seed = seed
         self._render_mode = render_mode
         self._accounting = EpisodeAccounting(num_envs)
-        self._actions_tm1: IntArray | None = None  # of a step that is under way
+        self._actions_tm1: IntArray | None = None  # None between two steps
         self._time_step: TimeStep | None = None
 
     @property
@@ -158,15 +158,15 @@ class VectorGames(abc.ABC):
             raise RuntimeError("step_wait: call step_async first")
         self._actions_tm1 = None
         is_first_t = time_step_tm1.is_last_t
-        answer = self._finish(actions, is_first_t)
+        result = self._finish(actions, is_first_t)
         episode_return_t, episode_length_t = self._accounting.update(
-            reward_t=answer.reward_t, is_first_t=is_first_t, is_last_t=answer.is_last_t
+            reward_t=result.reward_t, is_first_t=is_first_t, is_last_t=result.is_last_t
         )
         self._time_step = TimeStep(
             is_first_t=is_first_t,
             episode_return_t=episode_return_t,
             episode_length_t=episode_length_t,
-            **answer._asdict(),
+            **result._asdict(),
         )
         return self._time_step
 
@@ -226,7 +226,7 @@ class VectorGames(abc.ABC):
         """Set the games going, where they can go by themselves."""
 
     @abc.abstractmethod
-    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> Answer:
+    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> StepResult:
         """Carry out the actions, or open a game where ``is_first_t``."""
 
     @abc.abstractmethod

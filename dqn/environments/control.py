@@ -1,6 +1,7 @@
 """Gymnasium's classic control tasks behind the interface of the Atari games."""
 
 import difflib
+import re
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,12 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dqn.environments.action_log import ActionLog, check_arrived
-from dqn.environments.base import Answer, VectorGames
+from dqn.environments.base import StepResult, VectorEnvironment
 from dqn.environments.rendering import RgbArray
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 
-class ControlEnvironment(VectorGames):
+class ControlEnvironment(VectorEnvironment):
     """``num_envs`` copies of a Gymnasium task with a vector state and discrete actions.
 
     An observation is the task's state, one frame without a stack. A task's own time limit
@@ -84,13 +85,13 @@ class ControlEnvironment(VectorGames):
         self._log.reset()
         return observation_t
 
-    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> Answer:
+    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> StepResult:
         observation_t, reward, terminated, truncated, _ = self._vector_env.step(actions)
         self._log.record(actions)
         is_seeded = self._log.seed_anew(is_first_t)
         if is_seeded.any():
             observation_t = self._reset_some(is_seeded, self._log.seeds()[is_seeded])
-        return Answer(
+        return StepResult(
             observation_t=observation_t,
             reward_t=reward.astype(np.float32),
             is_terminal_t=terminated,
@@ -98,7 +99,7 @@ class ControlEnvironment(VectorGames):
         )
 
     def _save(self) -> dict[str, Any]:
-        # What leads to the episodes: seeds and actions.
+        # Gymnasium cannot copy its tasks, so seeds and actions are saved, which lead to them again.
         return {"log": self._log.state_dict()}
 
     def _restore(self, state: dict[str, Any], time_step: TimeStep) -> None:
@@ -131,6 +132,29 @@ class ControlEnvironment(VectorGames):
     def close(self) -> None:
         """Release the tasks; stepping afterwards is an error."""
         self._vector_env.close()
+
+
+def check_control_task(task_id: str | None, *, name: str) -> None:
+    """Refuse a Gymnasium id that is missing, unknown, or not the task that ``name`` says.
+
+    >>> check_control_task("MountainCar-v0", name="mountain_car")
+    >>> check_control_task("CartPole-v1", name="pong")
+    Traceback (most recent call last):
+    ValueError: env.game=pong: must be the name of env.id=CartPole-v1, as mountain_car is of \
+MountainCar-v0; games of Atari need env=atari
+
+    Raises:
+        ValueError: otherwise, naming the nearest id.
+    """
+    if task_id is None:
+        raise ValueError("env.id=null: must be a Gymnasium id such as CartPole-v1")
+    task = re.sub(r"^.*/|-v\d+$", "", task_id)
+    if name.replace("_", "").lower() != task.replace("_", "").lower():
+        raise ValueError(
+            f"env.game={name}: must be the name of env.id={task_id}, as mountain_car is of "
+            "MountainCar-v0; games of Atari need env=atari"
+        )
+    _check_id(task_id)
 
 
 def _check_id(game: str) -> None:

@@ -9,26 +9,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 
-from dqn.environments.base import Answer, VectorGames
+from dqn.environments.base import StepResult, VectorEnvironment
+from dqn.environments.minatar_state import (
+    game_state,
+    load_game_state,
+    load_random_state,
+    random_state,
+)
+from dqn.environments.protocols import BehaviourEpsilon
 from dqn.environments.rendering import RgbArray
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
 _SCREEN_SIZE = (10, 10)
-_PIXELS_PER_CELL = 16  # of ``render``
-# What a game is made of rather than where it stands.
-_CONSTANT_ATTRIBUTES = frozenset({"random", "channels", "action_map"})
+_PIXELS_PER_CELL = 16  # in pictures of the game
 
 
 @dataclass(frozen=True, kw_only=True)
 class MinAtarProtocol:
-    """How a MinAtar game is played; the package's own defaults but for the last field.
+    """How a MinAtar game is played: the package's own defaults, and what it leaves open.
 
     Attributes:
         name: the preset's name.
@@ -42,6 +46,8 @@ class MinAtarProtocol:
             cuts none, and a perfect policy would never lose Breakout. Freeway ends by itself after
             2,500 steps, which the package and hence this environment call terminal.
         evaluation_epsilon: ε of the evaluated policy; sticky actions make its games differ.
+        max_abs_reward: the agent learns from rewards clipped to ± this; None: from the raw ones.
+        behaviour_epsilon: ε of the training policy; None: the agent's settings say it.
     """
 
     name: str
@@ -50,9 +56,11 @@ class MinAtarProtocol:
     difficulty_ramping: bool = True
     max_agent_steps_per_game: int = 10_000
     evaluation_epsilon: float = 0.0
+    max_abs_reward: float | None = None
+    behaviour_epsilon: BehaviourEpsilon | None = None
 
 
-# Named as the package names its Gymnasium ids: MinAtar/Breakout-v0 has six actions (the paper and
+# The names follow the package's Gymnasium ids: MinAtar/Breakout-v0 has six actions (the paper and
 # examples/dqn.py), -v1 the minimal set.
 MINATAR_PROTOCOLS: Mapping[str, MinAtarProtocol] = MappingProxyType(
     {
@@ -95,7 +103,7 @@ space_invaders
         raise ValueError(f"env.game={name!r}: MinAtar's games are {', '.join(MINATAR_GAMES)}{hint}")
 
 
-class MinAtarEnvironment(VectorGames):
+class MinAtarEnvironment(VectorEnvironment):
     """``num_envs`` copies of one MinAtar game that step together, one after the other.
 
     An observation is one uint8 plane of zeros and ones for each kind of object, without a stack:
@@ -165,11 +173,12 @@ class MinAtarEnvironment(VectorGames):
     def _open_games(self) -> ObservationArray:
         observation_t = self._empty_observation()
         for i, env in enumerate(self._envs):
-            env.game.last_action = 0  # As it is built; the package's reset leaves the last game's.
+            # The package's reset keeps the last game's action, which a sticky action would repeat.
+            env.game.last_action = 0
             observation_t[i] = _planes(env.reset(seed=self._seed + i)[0])
         return observation_t
 
-    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> Answer:
+    def _finish(self, actions: IntArray, is_first_t: BoolArray) -> StepResult:
         observation_t = self._empty_observation()
         reward_t = np.zeros(self.num_envs, dtype=np.float32)
         is_terminal_t = np.zeros(self.num_envs, dtype=np.bool_)
@@ -180,7 +189,7 @@ class MinAtarEnvironment(VectorGames):
                 observation, reward_t[i], is_terminal_t[i], _, _ = env.step(int(actions[i]))
             observation_t[i] = _planes(observation)
         length_t = np.where(is_first_t, 0, self._accounting.length + 1)
-        return Answer(
+        return StepResult(
             observation_t=observation_t,
             reward_t=reward_t,
             is_terminal_t=is_terminal_t,
@@ -188,17 +197,16 @@ class MinAtarEnvironment(VectorGames):
         )
 
     def _picture(self) -> RgbArray:
-        # In the package's colours, 160 x 160.
+        """The game in the package's colours, 160x160."""
         cells = np.rint(self._envs[0].render() * 255.0).astype(np.uint8)  # [10, 10, 3]
         picture: RgbArray = cells.repeat(_PIXELS_PER_CELL, axis=0).repeat(_PIXELS_PER_CELL, axis=1)
         return picture
 
     def _save(self) -> dict[str, Any]:
-        # The games themselves and their random generators, exactly.
         return {
-            "games": [_game_state(env.game.env) for env in self._envs],
+            "games": [game_state(env.game.env) for env in self._envs],
             "last_actions": [int(env.game.last_action) for env in self._envs],
-            "random_states": [_random_state(env.game.random) for env in self._envs],
+            "random_states": [random_state(env.game.random) for env in self._envs],
         }
 
     def _restore(self, state: dict[str, Any], time_step: TimeStep) -> None:
@@ -207,12 +215,10 @@ class MinAtarEnvironment(VectorGames):
                 f"the saved state has {len(state['games'])} games, this environment {self.num_envs}"
             )
         for i, env in enumerate(self._envs):
-            env.game.env.__dict__.update(
-                {name: _from_plain(value) for name, value in state["games"][i].items()}
-            )
+            load_game_state(env.game.env, state["games"][i])
             env.game.last_action = state["last_actions"][i]
-            _set_random_state(env.game.random, state["random_states"][i])
-            # As after the package's seed(): one generator for the game and its sticky actions.
+            load_random_state(env.game.random, state["random_states"][i])
+            # A game and its sticky actions draw from one generator, as after the package's seed().
             env.game.env.random = env.game.random
 
     def _empty_observation(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -232,55 +238,3 @@ def _import_minatar() -> Any:
 def _planes(state: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """``[10, 10, channels]`` of the package as ``[channels, 10, 10]``."""
     return state.transpose(2, 0, 1)
-
-
-def _game_state(game: Any) -> dict[str, object]:
-    return {
-        name: _to_plain(value)
-        for name, value in vars(game).items()
-        if name not in _CONSTANT_ATTRIBUTES
-    }
-
-
-def _to_plain(value: object) -> object:
-    """A game's attribute without NumPy: arrays as tensors, scalars as Python's, lists as copies."""
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list):
-        return [_to_plain(item) for item in value]
-    return value
-
-
-def _from_plain(value: object) -> object:
-    if isinstance(value, torch.Tensor):
-        return value.numpy().copy()
-    if isinstance(value, list):
-        return [_from_plain(item) for item in value]
-    return value
-
-
-def _random_state(random: np.random.RandomState) -> dict[str, object]:
-    name, key, position, has_gauss, cached = random.get_state(legacy=True)
-    key_tensor = torch.from_numpy(np.asarray(key).astype(np.int64))  # PyTorch's uint32 is partial.
-    return {
-        "name": str(name),
-        "key": key_tensor,
-        "position": int(position),
-        "has_gauss": int(has_gauss),
-        "cached_gaussian": float(cached),
-    }
-
-
-def _set_random_state(random: np.random.RandomState, state: Mapping[str, object]) -> None:
-    key = cast(torch.Tensor, state["key"]).numpy().astype(np.uint32)
-    random.set_state(
-        (
-            str(state["name"]),
-            key,
-            cast(int, state["position"]),
-            cast(int, state["has_gauss"]),
-            cast(float, state["cached_gaussian"]),
-        )
-    )

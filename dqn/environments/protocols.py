@@ -20,17 +20,26 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
-FRAMES_PER_SECOND = 60  # The Atari 2600 (NTSC) and every time limit below.
+FRAMES_PER_SECOND = 60  # The Atari 2600 (NTSC) and every time limit below count in these.
 _MINUTE = 60 * FRAMES_PER_SECOND
+
+
+class BehaviourEpsilon(NamedTuple):
+    """ε of the ε-greedy training policy: a line from ``begin`` to ``end``, then ``end``."""
+
+    begin: float
+    end: float
+    decay_agent_steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtariProtocol:
     """How a game is shown to the agent, how it starts and ends, and how exploration goes.
 
-    The environment obeys all fields but the last five, which are the agent's: rewards leave the
-    environment unclipped so that returns are game scores.
+    The environment obeys all fields up to ``max_frames_per_game_evaluation``. The later ones are
+    for the agent: rewards leave the environment unclipped, so that returns are game scores.
 
     Attributes:
         name: the preset's name, for messages and run directories.
@@ -115,6 +124,19 @@ class AtariProtocol:
         if not is_valid:
             value = getattr(self, field)
             raise ValueError(f"protocol {self.name}: {field}={value} must be {allowed}")
+
+    @property
+    def behaviour_epsilon(self) -> BehaviourEpsilon:
+        """ε of the training policy, from the three fields that state it.
+
+        >>> MACHADO.behaviour_epsilon
+        BehaviourEpsilon(begin=1.0, end=0.01, decay_agent_steps=250000)
+        """
+        return BehaviourEpsilon(
+            begin=self.behaviour_epsilon_begin,
+            end=self.behaviour_epsilon_end,
+            decay_agent_steps=self.behaviour_epsilon_decay_agent_steps,
+        )
 
     def max_frames_per_game(self, *, training: bool) -> int:
         """Emulator frames after which a game is cut."""

@@ -4,27 +4,20 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dqn.environments import VectorEnvironment
 from dqn.system.whole_file import replace_file
-from dqn.types import IntArray, ObservationArray, TimeStep
+from dqn.types import IntArray, ObservationArray
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 # GIF counts time in hundredths of a second, and browsers slow down anything below two of them.
 _GIF_TICK_MS = 10
 _MAX_FRAMES_PER_SECOND = 50.0
-
-
-class RenderedEnvironment(Protocol):
-    """A single environment of ``dqn.environments`` made with ``render_mode="rgb_array"``."""
-
-    def reset(self) -> TimeStep: ...
-    def step(self, actions: IntArray) -> TimeStep: ...
-    def render(self) -> npt.NDArray[np.uint8]: ...
 
 
 class Recording(NamedTuple):
@@ -33,7 +26,7 @@ class Recording(NamedTuple):
     Attributes:
         path: the file.
         episode_return: raw score up to the film's last picture.
-        num_agent_steps: decisions shown; the film has one picture more.
+        num_agent_steps: agent steps shown; the film has one picture more.
         is_complete: whether the game was played to its end.
     """
 
@@ -44,7 +37,7 @@ class Recording(NamedTuple):
 
 
 def record_episode(
-    environment: RenderedEnvironment,
+    environment: VectorEnvironment,
     select_actions: Callable[[ObservationArray], IntArray],
     path: str | os.PathLike[str],
     *,
@@ -63,7 +56,7 @@ def record_episode(
         select_actions: the policy, from observations ``[1, *observation_shape]`` to actions
             ``[1]`` int64.
         path: a ``.gif`` or ``.webp`` file; its directory is made, a file of that name replaced.
-        max_agent_steps: decisions after which the film ends although the game does not. The
+        max_agent_steps: agent steps after which the film ends although the game does not. The
             pictures are held in memory: 33 kB a step for Atari.
         frames_per_second: 15 is the speed of an Atari with a frame skip of 4, 50 that of
             CartPole. A GIF rounds a picture's time to 10 ms. Equal pictures in a row are stored
@@ -114,7 +107,7 @@ def record_episode(
 
 
 def _picture(frame: npt.NDArray[np.uint8]) -> Image.Image:
-    # One byte a pixel instead of three, while the game goes on.
+    # All pictures wait in memory for the end of the game, here with one byte a pixel, not three.
     return Image.fromarray(frame).quantize(dither=Image.Dither.NONE)
 
 

@@ -1,30 +1,13 @@
 """Evaluation: whole games with the policy of the moment, in environments of their own."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from dqn.agent import epsilon_greedy
-from dqn.types import IntArray, ObservationArray, TimeStep
-
-
-class VectorEnvironment(Protocol):
-    """What training and evaluation need of ``dqn.environments``' classes."""
-
-    @property
-    def num_envs(self) -> int: ...
-    @property
-    def num_actions(self) -> int: ...
-    @property
-    def stack_size(self) -> int: ...
-    def reset(self) -> TimeStep: ...
-    def step(self, actions: IntArray) -> TimeStep: ...
-    def step_async(self, actions: IntArray) -> None: ...
-    def step_wait(self) -> TimeStep: ...
-    def state_dict(self) -> Any: ...
-    def load_state_dict(self, state: Any) -> TimeStep: ...
-    def close(self) -> None: ...
+from dqn.environments import VectorEnvironment
+from dqn.types import IntArray, ObservationArray
 
 
 class Evaluation(NamedTuple):

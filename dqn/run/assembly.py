@@ -12,11 +12,12 @@ import torch
 
 from dqn.agent import DQN
 from dqn.config import ConfigError, NetworkConfig, TrainConfig, optimizer_class
+from dqn.environments import VectorEnvironment
 from dqn.losses import Reduction, clipped_error_loss
 from dqn.networks.q_network import QNetwork, build_q_network
 from dqn.networks.torsos import MLP, Implementation, MinAtarCNN, NatureCNN, NipsCNN, TorsoFactory
 from dqn.replay import UniformReplay
-from dqn.run.games import Environment, protocol_of
+from dqn.run.games import max_abs_reward
 from dqn.run.seeding import Seeds
 from dqn.system import memory
 from dqn.training.plan import TrainingPlan
@@ -36,7 +37,7 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def check_memory(config: TrainConfig, environment: Environment, device: torch.device) -> None:
+def check_memory(config: TrainConfig, environment: VectorEnvironment, device: torch.device) -> None:
     """Refuse what cannot fit before anything of it is allocated; the replay refuses itself.
 
     Counted is the least that is needed, so that what could fit is never refused.
@@ -110,7 +111,7 @@ def build_optimizer(config: dict[str, object], network: QNetwork) -> torch.optim
 
 
 def build_agent(
-    config: TrainConfig, environment: Environment, *, seeds: Seeds, device: torch.device
+    config: TrainConfig, environment: VectorEnvironment, *, seeds: Seeds, device: torch.device
 ) -> DQN:
     """The agent for an environment, with networks drawn from ``seeds.network``."""
     torch.manual_seed(seeds.network)
@@ -124,7 +125,6 @@ def build_agent(
     if len(environment.observation_shape) == 3:
         # Convolutions in this layout are 1.3-1.8 times faster on CPUs and on tensor cores.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    protocol = protocol_of(config.env)
     agent = config.agent
     return DQN(
         network=network,
@@ -138,7 +138,7 @@ def build_agent(
         ),
         double_q_learning=agent.double_q_learning,
         discount=agent.discount,
-        reward_clip=None if protocol is None else protocol.max_abs_reward,
+        reward_clip=max_abs_reward(config.env),
         target_update_period_updates=(
             agent.target_update_period_agent_steps // agent.agent_steps_per_update
         ),
@@ -150,7 +150,7 @@ def build_agent(
 
 
 def build_replay(
-    config: TrainConfig, environment: Environment, *, seed: int, device: torch.device
+    config: TrainConfig, environment: VectorEnvironment, *, seed: int, device: torch.device
 ) -> UniformReplay:
     """The replay for an environment's frames.
 

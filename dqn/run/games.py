@@ -1,64 +1,87 @@
 """From a configuration to games: those to learn from, those of an evaluation, the one of a film."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from dqn.agent import DQN, epsilon_greedy
 from dqn.config import ConfigError, EnvConfig, TrainConfig
-from dqn.environments import (
-    AtariEnvironment,
-    ControlEnvironment,
-    MinAtarEnvironment,
-    check_game,
-    check_minatar_game,
-    get_minatar_protocol,
-)
-from dqn.environments.protocols import AtariProtocol, get_protocol
+from dqn.environments import KINDS, EnvironmentSpec, VectorEnvironment
+from dqn.environments.kinds import GameProtocol
 from dqn.evaluation.video import Recording, record_episode
 from dqn.evaluation.whole_games import Evaluation, evaluate
 from dqn.run.seeding import Seeds
 
-Environment = AtariEnvironment | ControlEnvironment | MinAtarEnvironment
-
-# A control task has no protocol to say it: the greedy policy is evaluated.
-CONTROL_EVALUATION_EPSILON = 0.0
-# Five minutes of Atari, the length that Mnih et al. 2015 evaluate for.
+# Mnih et al. 2015 evaluate for five minutes of Atari, which are so many agent steps.
 VIDEO_MAX_AGENT_STEPS = 4_500
-ATARI_VIDEO_FRAMES_PER_SECOND = 15.0  # 60 frames a second, every fourth shown to the agent.
-CONTROL_VIDEO_FRAMES_PER_SECOND = 50.0  # CartPole's tau is 0.02 s.
 
 
-def protocol_of(config: EnvConfig) -> AtariProtocol | None:
-    """The Atari protocol, or None for a control task or MinAtar.
+def environment_spec(config: EnvConfig) -> EnvironmentSpec:
+    """The environment that a configuration means; a kind's configuration has only its own keys."""
+    return EnvironmentSpec(
+        kind=config.kind,
+        game=config.game,
+        protocol=getattr(config, "protocol", None),
+        id=getattr(config, "id", None),
+        num_threads=getattr(config, "num_threads", 0),
+    )
 
-    Raises:
-        ConfigError: there is no protocol of that name.
-    """
-    if config.kind != "atari":
-        return None
+
+@contextmanager
+def _configuration_errors() -> Iterator[None]:
+    """Turn what a kind refuses into a ConfigError."""
     try:
-        return get_protocol(str(config.protocol))
-    except ValueError as error:
+        yield
+    except (ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
 
 
 def check_environment(config: EnvConfig) -> None:
-    """Refuse an unknown game or protocol before anything is built or written.
+    """Refuse an unknown game, task or protocol before anything is built or written.
 
     Raises:
-        ConfigError: naming the nearest known game.
+        ConfigError: naming the nearest known name.
     """
-    protocol_of(config)
-    try:
-        if config.kind == "atari":
-            check_game(config.game)
-        if config.kind == "minatar":
-            check_minatar_game(config.game)
-            get_minatar_protocol(str(config.protocol))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    spec = environment_spec(config)
+    with _configuration_errors():
+        KINDS[spec.kind].check(spec)
+
+
+def protocol_of(config: EnvConfig) -> GameProtocol | None:
+    """The protocol the games are played under; None for a kind that has none.
+
+    Raises:
+        ConfigError: there is no protocol of that name.
+    """
+    spec = environment_spec(config)
+    with _configuration_errors():
+        return KINDS[spec.kind].protocol(spec)
+
+
+def max_abs_reward(config: EnvConfig) -> float | None:
+    """The agent learns from rewards clipped to ± this; None: from the raw ones.
+
+    Raises:
+        ConfigError: there is no protocol of that name.
+    """
+    spec = environment_spec(config)
+    with _configuration_errors():
+        return KINDS[spec.kind].max_abs_reward(spec)
+
+
+def evaluation_epsilon(config: TrainConfig) -> float:
+    """The configured ε of evaluation, else the protocol's.
+
+    Raises:
+        ConfigError: there is no protocol of that name.
+    """
+    if config.evaluation.epsilon is not None:
+        return config.evaluation.epsilon
+    spec = environment_spec(config.env)
+    with _configuration_errors():
+        return KINDS[spec.kind].evaluation_epsilon(spec)
 
 
 def build_environment(
@@ -68,50 +91,24 @@ def build_environment(
     seed: int,
     training: bool,
     render_mode: str | None = None,
-) -> Environment:
-    """Environments of one kind, game and protocol, for training or for evaluation."""
-    protocol = protocol_of(config)
-    if protocol is None:
-        try:
-            if config.kind == "minatar":
-                return MinAtarEnvironment(
-                    config.game,
-                    protocol=get_minatar_protocol(str(config.protocol)),
-                    num_envs=num_envs,
-                    seed=seed,
-                    render_mode=render_mode,
-                )
-            return ControlEnvironment(
-                str(config.id), num_envs=num_envs, seed=seed, render_mode=render_mode
-            )
-        except (ImportError, ValueError) as error:
-            raise ConfigError(str(error)) from error
-    return AtariEnvironment(
-        config.game,
-        protocol=protocol,
-        num_envs=num_envs,
-        seed=seed,
-        training=training,
-        num_threads=config.num_threads,
-        render_mode=render_mode,
-    )
+) -> VectorEnvironment:
+    """Environments of one kind, game and protocol, for training or for evaluation.
+
+    Raises:
+        ConfigError: they cannot be built, or need a package that is not installed.
+    """
+    spec = environment_spec(config)
+    with _configuration_errors():
+        return KINDS[spec.kind].build(
+            spec, num_envs=num_envs, seed=seed, training=training, render_mode=render_mode
+        )
 
 
-def training_environment(config: TrainConfig, *, seeds: Seeds) -> Environment:
+def training_environment(config: TrainConfig, *, seeds: Seeds) -> VectorEnvironment:
     """The environments to train in, at their start."""
     return build_environment(
         config.env, num_envs=config.env.num_envs, seed=seeds.environment, training=True
     )
-
-
-def evaluation_epsilon(config: TrainConfig) -> float:
-    """The configured ε of evaluation, else the protocol's."""
-    if config.evaluation.epsilon is not None:
-        return config.evaluation.epsilon
-    if config.env.kind == "minatar":
-        return get_minatar_protocol(str(config.env.protocol)).evaluation_epsilon
-    protocol = protocol_of(config.env)
-    return CONTROL_EVALUATION_EPSILON if protocol is None else protocol.evaluation_epsilon
 
 
 def evaluate_agent(
@@ -173,11 +170,7 @@ def record_video(
             path,
             max_agent_steps=VIDEO_MAX_AGENT_STEPS,
             should_stop=should_stop,
-            frames_per_second=(
-                CONTROL_VIDEO_FRAMES_PER_SECOND
-                if config.env.kind == "control"
-                else ATARI_VIDEO_FRAMES_PER_SECOND
-            ),
+            frames_per_second=KINDS[config.env.kind].frames_per_second,
         )
     finally:
         environment.close()

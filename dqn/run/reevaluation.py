@@ -4,12 +4,14 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from dqn import checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
+from dqn.environments import KINDS
 from dqn.evaluation.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
+from dqn.evaluation.whole_games import Evaluation
 from dqn.run import assembly, games
 from dqn.run.directory import (
     CONFIG_FILE,
@@ -18,7 +20,7 @@ from dqn.run.directory import (
     holds_run,
     unusable_directory,
 )
-from dqn.run.seeding import derive_seeds
+from dqn.run.seeding import Seeds, derive_seeds
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
 from dqn.training.telemetry import EVALUATIONS_FILE
@@ -42,7 +44,7 @@ def reevaluate(config: EvaluateConfig) -> float:
     games.check_environment(run_config.env)
     prepare_process(num_threads=config.num_threads, precision=run_config.precision)
     agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
-    try:  # Now: thirty games later it would be too late to say that nothing can be written.
+    try:  # A directory that cannot be written is told before thirty games are played, not after.
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unusable_directory("out_dir", out_dir, error) from error
@@ -55,41 +57,10 @@ def reevaluate(config: EvaluateConfig) -> float:
         evaluation = games.evaluate_agent(run_config, agent, seeds=seeds, should_stop=stop.is_set)
     if evaluation is None:
         sys.exit(stop.exit_status)
-    line = {
-        "step": agent_steps,
-        "run_dir": str(run_dir),
-        "weights": config.weights,
-        "game": run_config.env.game,
-        "protocol": run_config.env.protocol,
-        "seed": config.seed,
-        "epsilon": games.evaluation_epsilon(run_config),
-        "return_mean": evaluation.return_mean,
-        "return_std": evaluation.return_std,
-        **_human_normalised(run_config, evaluation.return_mean, table=config.human_scores),
-        "returns": evaluation.returns,
-        "lengths": evaluation.lengths,
-    }
-    with (out_dir / EVALUATIONS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(
-        f"{run_dir} at step {agent_steps:,}: return {evaluation.return_mean:.1f} "
-        f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
-    )
-    if "human_normalised" in line:
-        print(f"human-normalised: {line['human_normalised']:.3f} (table {line['human_scores']})")
+    _report(config, run_config, evaluation, agent_steps)
     if config.video:
         path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
-        try:
-            with StopRequest() as stop:
-                recording = games.record_video(
-                    run_config, agent, path, seeds=seeds, should_stop=stop.is_set
-                )
-        except (ImportError, OSError) as error:
-            print(f"no video: {error}", file=sys.stderr)
-        else:
-            if recording is None:
-                sys.exit(stop.exit_status)
-            print(f"video: {path}")
+        _film(run_config, agent, path, seeds)
     return evaluation.return_mean
 
 
@@ -103,10 +74,40 @@ def _with_evaluation(run_config: TrainConfig, config: EvaluateConfig) -> TrainCo
     )
     env = run_config.env
     if config.protocol is not None:
-        if env.kind == "control":
+        if games.protocol_of(env) is None:
             raise ConfigError(f"protocol={config.protocol}: {env.game} has none, it must be null")
-        env = dataclasses.replace(env, protocol=config.protocol)
+        # Any, because not every kind's configuration has a protocol: this one has.
+        changes: dict[str, Any] = {"protocol": config.protocol}
+        env = dataclasses.replace(env, **changes)
     return dataclasses.replace(run_config, env=env, evaluation=evaluation, device=config.device)
+
+
+def _report(
+    config: EvaluateConfig, run_config: TrainConfig, evaluation: Evaluation, agent_steps: int
+) -> None:
+    """Append the result to ``evaluations.jsonl``, and print it."""
+    line = {
+        "step": agent_steps,
+        "run_dir": str(Path(config.run_dir)),
+        "weights": config.weights,
+        "game": run_config.env.game,
+        "protocol": games.environment_spec(run_config.env).protocol,
+        "seed": config.seed,
+        "epsilon": games.evaluation_epsilon(run_config),
+        "return_mean": evaluation.return_mean,
+        "return_std": evaluation.return_std,
+        **_human_normalised(run_config, evaluation.return_mean, table=config.human_scores),
+        "returns": evaluation.returns,
+        "lengths": evaluation.lengths,
+    }
+    with (Path(config.out_dir) / EVALUATIONS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(
+        f"{line['run_dir']} at step {agent_steps:,}: return {evaluation.return_mean:.1f} "
+        f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
+    )
+    if "human_normalised" in line:
+        print(f"human-normalised: {line['human_normalised']:.3f} (table {line['human_scores']})")
 
 
 def _human_normalised(
@@ -114,11 +115,26 @@ def _human_normalised(
 ) -> dict[str, object]:
     """The human-normalised score and its table's name; empty for a game that is not in it."""
     name = cast(ScoreTableName, table)
-    game = run_config.env.game
-    if run_config.env.kind != "atari" or game not in SCORE_TABLES[name]:
+    env = run_config.env
+    if not KINDS[env.kind].has_human_scores or env.game not in SCORE_TABLES[name]:
         return {}
-    score = human_normalised_score(game, return_mean, table=name)
+    score = human_normalised_score(env.game, return_mean, table=name)
     return {"human_normalised": score, "human_scores": table}
+
+
+def _film(run_config: TrainConfig, agent: DQN, path: Path, seeds: Seeds) -> None:
+    """Film the first of the games; SystemExit when stopped by a signal."""
+    try:
+        with StopRequest() as stop:
+            recording = games.record_video(
+                run_config, agent, path, seeds=seeds, should_stop=stop.is_set
+            )
+    except (ImportError, OSError) as error:
+        print(f"no video: {error}", file=sys.stderr)
+        return
+    if recording is None:
+        sys.exit(stop.exit_status)
+    print(f"video: {path}")
 
 
 def load_agent(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from dqn.agent import DQN, AgentState, NonFiniteError
-from dqn.evaluation.whole_games import Evaluation, VectorEnvironment
+from dqn.environments import VectorEnvironment
+from dqn.evaluation.whole_games import Evaluation
 from dqn.replay import ReplayState, UniformReplay
 from dqn.system.memory import peak_resident_bytes
 from dqn.training.interval import Interval, IntervalState

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         except ConfigError as error:
             sys.exit(str(error))
         chosen = games.protocol_of(config.env)
-        if chosen is None:
+        if not isinstance(chosen, AtariProtocol):
             sys.exit(f"--policy {arguments.policy}: must be a run of an Atari game")
         game, protocol, policy = config.env.game, chosen, agent
         print(f"policy of {arguments.policy} at step {agent_steps:,}")
