@@ -6,7 +6,7 @@ from helpers.chromium import look, needs_chromium, read
 from helpers.written_runs import write_tree
 
 from dqn.compare import main
-from dqn.comparison.show.drawing import COLOURS, DARK_COLOURS
+from dqn.comparison.show.style import COLOURS, DARK_COLOURS
 
 pytestmark = needs_chromium
 
