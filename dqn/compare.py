@@ -9,19 +9,19 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from dqn.comparison.compute.intervals import Inference
 from dqn.comparison.compute.results import Comparison, compare
 from dqn.comparison.compute.selection import select
 from dqn.comparison.read.find import find_runs
-from dqn.comparison.read.our_runs import DEFAULT_METRIC
 from dqn.comparison.run import InputError, canonical_game
+from dqn.comparison.show.summaries import aggregate_summary, game_summary
 from dqn.comparison.show.table import format_terminal
-from dqn.comparison.show.tables import aggregate_summary, game_summary, numbers
+from dqn.comparison.show.tables import numbers
 from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores
+from dqn.run_format import EVALUATION_RETURN_MEAN
+from dqn.system.arguments import ArgumentParser
 
-BAD_INPUT_STATUS = 2
 PAGE = "index.html"
 EXAMPLES = """examples:
   dqn-compare runs/pong                                  # every run below, grouped by optimizer
@@ -29,14 +29,6 @@ EXAMPLES = """examples:
   dqn-compare runs --group-by optimizer,optimizer.lr     # optimizers at several rates
   dqn-compare ours=runs/a theirs=logs/sb3 --game pong    # TensorBoard logs of other libraries
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers a wrong argument with one line."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(BAD_INPUT_STATUS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,7 +97,7 @@ def _check_directory(directory: Path, *, overwrite: bool) -> None:
 
 def _write(comparison: Comparison, directory: Path, *, command: str) -> None:
     try:
-        # Slow to import, and an extra.
+        # Matplotlib is an extra, and slow to import.
         from dqn.comparison.show.figures import draw
         from dqn.comparison.show.report import render
     except ImportError as error:
@@ -123,8 +115,8 @@ def _write(comparison: Comparison, directory: Path, *, command: str) -> None:
     (directory / PAGE).write_text(page, encoding="utf-8")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="dqn-compare",
         description="Compare runs: learning curves, IQM, profiles, probability of improvement, "
         "effective learning rates by layer, as one HTML page, figures and CSV.",
@@ -138,36 +130,50 @@ def _parser() -> argparse.ArgumentParser:
         help="directories of runs, or trees of them; TensorBoard logs; curves of Dopamine (.json, "
         ".csv) or DQN Zoo (.csv); NAME=PATH renames a group",
     )
-    what = parser.add_argument_group("what is compared")
-    what.add_argument("--metric", default=DEFAULT_METRIC, help="tag of our runs (%(default)s)")
-    what.add_argument("--tag", help="tag of other TensorBoard logs (the usual ones are known)")
-    what.add_argument("--game", help="game of logs that do not say it")
-    what.add_argument(
+    _add_selection(parser.add_argument_group("what is compared"))
+    _add_inference(parser.add_argument_group("how"))
+    out = parser.add_argument_group("where to")
+    out.add_argument("--out", type=Path, default=Path("comparison"), help="directory (comparison)")
+    out.add_argument("--overwrite", action="store_true", help="replace an earlier report in --out")
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metric", default=EVALUATION_RETURN_MEAN, help="tag of our runs (%(default)s)"
+    )
+    group.add_argument("--tag", help="tag of other TensorBoard logs (the usual ones are known)")
+    group.add_argument("--game", help="game of logs that do not say it")
+    group.add_argument(
         "--group-by",
         type=_names,
         default=("optimizer",),
         metavar="KEYS",
         help="optimizer, protocol, or dotted keys of config.yaml, comma-separated (optimizer)",
     )
-    what.add_argument("--only", type=_names, default=(), metavar="GROUPS", help="only these groups")
-    what.add_argument("--games", type=_names, default=(), metavar="GAMES", help="only these games")
-    what.add_argument(
+    group.add_argument(
+        "--only", type=_names, default=(), metavar="GROUPS", help="only these groups"
+    )
+    group.add_argument("--games", type=_names, default=(), metavar="GAMES", help="only these games")
+    group.add_argument(
         "--skip-unfinished", action="store_true", help="leave out runs shorter than configured"
     )
-    what.add_argument(
+    group.add_argument(
         "--at", type=_positive, metavar="N", help="compare at this step, not where all runs end"
     )
-    what.add_argument(
+    group.add_argument(
         "--axis", choices=("steps", "frames"), default="steps", help="unit of every step (steps)"
     )
-    how = parser.add_argument_group("how")
-    how.add_argument(
+
+
+def _add_inference(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--human-scores",
         choices=tuple(SCORE_TABLES),
         default="no_op_57",
         help="table that normalises Atari scores (%(default)s)",
     )
-    how.add_argument(
+    group.add_argument(
         "--reference",
         type=_reference,
         action="append",
@@ -175,20 +181,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GAME=LOW,HIGH",
         help="scores that count as 0 and 1 on a game that no table has; repeatable",
     )
-    how.add_argument(
+    group.add_argument(
         "--target", type=float, metavar="RETURN", help="return whose first reaching is timed"
     )
-    how.add_argument(
+    group.add_argument(
         "--confidence", type=_share, default=0.95, help="of intervals, between 0 and 1 (0.95)"
     )
-    how.add_argument(
+    group.add_argument(
         "--bootstrap", type=_count, default=2000, metavar="N", help="bootstrap data sets (2000)"
     )
-    how.add_argument("--seed", type=_seed, default=0, help="of the bootstrap (0)")
-    out = parser.add_argument_group("where to")
-    out.add_argument("--out", type=Path, default=Path("comparison"), help="directory (comparison)")
-    out.add_argument("--overwrite", action="store_true", help="replace an earlier report in --out")
-    return parser
+    group.add_argument("--seed", type=_seed, default=0, help="of the bootstrap (0)")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -7,12 +7,28 @@ evaluation's mean and standard deviation over games, and for each layer's weight
 5th to the 95th percentile of its effective learning rates.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dqn.run_format import (
+    EFFECTIVE_LR_QUANTILES,
+    EPISODE_RETURN,
+    EVALUATION_RETURN_MEAN,
+    EVALUATION_RETURN_STD,
+    METRICS_FILE,
+    effective_lr_tag,
+    parameter_of_median,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Line = dict[str, float]
 RUNNING_MEAN_GAMES = 20
@@ -48,10 +64,12 @@ def write_csv(path: Path, metrics: list[Line]) -> None:
         writer = csv.writer(file)
         writer.writerow(["agent_step", "kind", "return"])
         for line in metrics:
-            if "episode/return" in line:
-                writer.writerow([int(line["step"]), "training_game", line["episode/return"]])
-            if "eval/return_mean" in line:
-                writer.writerow([int(line["step"]), "evaluation_mean", line["eval/return_mean"]])
+            if EPISODE_RETURN in line:
+                writer.writerow([int(line["step"]), "training_game", line[EPISODE_RETURN]])
+            if EVALUATION_RETURN_MEAN in line:
+                writer.writerow(
+                    [int(line["step"]), "evaluation_mean", line[EVALUATION_RETURN_MEAN]]
+                )
 
 
 def draw(path: Path, metrics: list[Line], title: str) -> None:
@@ -62,17 +80,30 @@ def draw(path: Path, metrics: list[Line], title: str) -> None:
     from matplotlib import pyplot as plt
 
     figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(9, 7.5), layout="constrained")
-    steps, returns = series(metrics, "episode/return")
-    top.plot(steps, returns, ".", markersize=2, color="0.75", label="training games")
-    top.plot(
+    draw_returns(top, metrics)
+    top.set_title(title, fontsize=11)
+    draw_rates(bottom, metrics)
+    bottom.set_xlabel("agent steps (4 frames each)")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def draw_returns(axes: Axes, metrics: list[Line]) -> None:
+    """The return of every game with a running mean, and the evaluations."""
+    steps, returns = series(metrics, EPISODE_RETURN)
+    axes.plot(steps, returns, ".", markersize=2, color="0.75", label="training games")
+    axes.plot(
         steps,
         running_mean(returns, RUNNING_MEAN_GAMES),
         color="tab:blue",
         label=f"mean of {RUNNING_MEAN_GAMES} games",
     )
-    evaluation_steps, means = series(metrics, "eval/return_mean")
-    _, deviations = series(metrics, "eval/return_std")
-    top.errorbar(
+    evaluation_steps, means = series(metrics, EVALUATION_RETURN_MEAN)
+    _, deviations = series(metrics, EVALUATION_RETURN_STD)
+    axes.errorbar(
         evaluation_steps,
         means,
         yerr=deviations,
@@ -81,30 +112,23 @@ def draw(path: Path, metrics: list[Line], title: str) -> None:
         capsize=3,
         label="evaluation, mean ± std over games",
     )
-    top.set_ylabel("game score")
-    top.legend(loc="upper left", frameon=False)
-    top.set_title(title, fontsize=11)
+    axes.set_ylabel("game score")
+    axes.legend(loc="upper left", frameon=False)
 
-    layers = [
-        tag.removeprefix("effective_lr/").removesuffix("/p50")
-        for tag in dict.fromkeys(tag for line in metrics for tag in line)
-        if tag.startswith("effective_lr/") and tag.endswith("weight/p50")
-    ]
-    for layer in layers:
-        steps, medians = series(metrics, f"effective_lr/{layer}/p50")
-        _, low = series(metrics, f"effective_lr/{layer}/p05")
-        _, high = series(metrics, f"effective_lr/{layer}/p95")
-        (line,) = bottom.plot(steps, medians, label=layer)
-        bottom.fill_between(steps, low, high, alpha=0.12, color=line.get_color(), linewidth=0)
-    bottom.set_yscale("log")
-    bottom.set_ylabel("effective learning rate\n(median, 5th to 95th percentile)")
-    bottom.set_xlabel("agent steps (4 frames each)")
-    bottom.legend(loc="lower left", frameon=False, fontsize=8, ncols=2)
-    for axes in (top, bottom):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+
+def draw_rates(axes: Axes, metrics: list[Line]) -> None:
+    """The band of effective learning rates of each layer's weight."""
+    names = map(parameter_of_median, dict.fromkeys(tag for line in metrics for tag in line))
+    for layer in (name for name in names if name is not None and name.endswith("weight")):
+        (steps, low), (_, medians), (_, high) = (
+            series(metrics, effective_lr_tag(layer, quantile))
+            for quantile in EFFECTIVE_LR_QUANTILES
+        )
+        (line,) = axes.plot(steps, medians, label=layer)
+        axes.fill_between(steps, low, high, alpha=0.12, color=line.get_color(), linewidth=0)
+    axes.set_yscale("log")
+    axes.set_ylabel("effective learning rate\n(median, 5th to 95th percentile)")
+    axes.legend(loc="lower left", frameon=False, fontsize=8, ncols=2)
 
 
 def main() -> None:
@@ -115,9 +139,9 @@ def main() -> None:
     )
     parser.add_argument("--title", default=None, help="default: the run's directory")
     arguments = parser.parse_args()
-    path = arguments.run_dir / "metrics.jsonl"
+    path = arguments.run_dir / METRICS_FILE
     if not path.exists():
-        parser.error(f"run_dir={arguments.run_dir}: holds no metrics.jsonl")
+        parser.error(f"run_dir={arguments.run_dir}: holds no {METRICS_FILE}")
     metrics = read_lines(path)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_csv(arguments.out / "curve.csv", metrics)

@@ -28,16 +28,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+# What is tortured is the checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from faults.kinds import ENDING_KINDS, FAULTS  # noqa: E402
-from faults.processes import RUNS, STOP_SIGNALS, Run, start, wait  # noqa: E402
-from same_runs import content, differences  # noqa: E402
+from faults.kinds import ENDING_KINDS, FAULTS
+from faults.processes import RUNS, STOP_SIGNALS, Run, start, wait
+from faults.same_runs import content, differences
 
-from dqn.environments import action_log  # noqa: E402
+from dqn.environments.action_log import ActionLog
 
-# So that the short games of a torture see new seeds too.
+# The short games of a torture must see new seeds too.
 SEEDING_PERIOD_AGENT_STEPS = 60
 # A run that has had this many faults is left alone until it is finished.
 MAX_FAULTS_PER_RUN = 8
@@ -92,7 +92,7 @@ def torture(
     """Run after run with faults, until there have been enough of them."""
     generator = random.Random(arguments.seed)
     num_faults: int = arguments.faults
-    action_log.SEEDING_PERIOD_AGENT_STEPS = SEEDING_PERIOD_AGENT_STEPS
+    ActionLog.seeding_period_agent_steps = SEEDING_PERIOD_AGENT_STEPS
     undisturbed, seconds = {}, {}
     for name in arguments.runs:
         started = time.monotonic()

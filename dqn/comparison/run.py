@@ -1,7 +1,7 @@
 """A run as a comparison sees it: its curve of scores, its settings, its diagnostics.
 
-Where a run was written, by whom and in what format ends in the readers (``run_files``,
-``published``); from here on all runs are alike.
+Only the readers (``read.our_runs``, ``read.published``) know who wrote a run, where and in what
+format. From here on all runs are alike.
 """
 
 import re
@@ -16,9 +16,10 @@ from ale_py import roms
 from dqn.comparison.statistics import Float64Array
 from dqn.evaluation.atari_scores import SCORE_TABLES
 
-# Curves of single games are averaged over so many: the training performance of Machado et al. 2018.
+# A curve of single games is averaged over this many, the training performance of Machado et al.
+# 2018.
 GAMES_PER_POINT = 100
-# How far after a step a measurement still counts as made at it, as a share of the step.
+# A measurement counts as made at a step if it is later by at most this share of the step.
 STEP_TOLERANCE = 0.01
 
 
@@ -60,7 +61,7 @@ class Run:
         scores: returns along the run.
         score_kind: ``"evaluation"``, ``"training"`` or ``"unstated"``.
         protocol: how the games were played, as far as the source says.
-        frames_per_agent_step: emulator frames per decision.
+        frames_per_agent_step: emulator frames per agent step.
         settings: the flattened configuration; empty where it is unknown.
         seconds: training time over agent steps; None where it is unknown.
         diagnostics: other metrics by tag, effective learning rates among them.
@@ -150,7 +151,7 @@ def canonical_game(name: str) -> str:
     ('bank_heist', 'ms_pacman')
     >>> canonical_game("ALE/Pong-v5"), canonical_game("CartPole-v1")
     ('pong', 'cartpole')
-    >>> canonical_game("MinAtar/Breakout-v1")  # Another game than Atari's.
+    >>> canonical_game("MinAtar/Breakout-v1")  # It is another game than Atari's.
     'minatar_breakout'
     """
     prefix = "minatar_" if name.lower().startswith("minatar/") else ""

@@ -8,7 +8,7 @@ the cartridge anew for it, which takes 70 ms, as long as 300 agent steps.
 """
 
 from collections.abc import Callable
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,6 @@ import torch
 
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
-# A copy's next game is seeded anew after so many of its agent steps. Seeding then costs 0.15 % of a
-# training of 200 agent steps a second, and a restart plays some 10,000 (20 s of Atari on one core).
-SEEDING_PERIOD_AGENT_STEPS = 10_000
 # ALE keeps a seed in a C int, and replaces a negative one by the clock.
 MAX_SEED = 2**31 - 1
 
@@ -39,6 +36,12 @@ class ActionLog:
         seed: environment ``i`` begins with ``seed + i``; each later seed is a hash of that number
             and of how many came before.
 
+    Attributes:
+        seeding_period_agent_steps: agent steps of a copy after which its next game is seeded anew.
+            It costs 0.15 % of a training of 200 steps a second, and a restart plays some 10,000
+            steps (20 s of Atari on one core). A process whose games are short may set it lower
+            before it trains. A run that goes on under another period gets other seeds.
+
     >>> log = ActionLog(num_envs=2, seed=7)
     >>> log.seeds()
     array([7, 8])
@@ -47,6 +50,8 @@ class ActionLog:
     tensor([[1],
             [0]], dtype=torch.int16)
     """
+
+    seeding_period_agent_steps: ClassVar[int] = 10_000
 
     def __init__(self, *, num_envs: int, seed: int) -> None:
         self._num_envs = num_envs
@@ -83,7 +88,7 @@ class ActionLog:
         Returns:
             ``[num_envs]``, where the environment has to be reset with its new seed now.
         """
-        is_due: BoolArray = is_first_t & (self._length >= SEEDING_PERIOD_AGENT_STEPS)
+        is_due: BoolArray = is_first_t & (self._length >= self.seeding_period_agent_steps)
         if is_due.any():
             self._num_seedings += is_due
             self._length[is_due] = 0

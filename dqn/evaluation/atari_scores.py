@@ -10,7 +10,7 @@ stand beside each other, and every function here asks for the table by name:
 
 ``"nature_49"``
     Mnih et al. 2015, "Human-level control through deep reinforcement learning", Nature 518,
-    Extended Data Table 2: 49 games, with the scores of their agent.
+    Extended Data Table 2: 49 games.
 ``"no_op_57"``
     google-deepmind/dqn_zoo, ``dqn_zoo/atari_data.py``: 57 games that start with up to 30 no-ops
     and last at most 30 minutes. DQN Zoo, Dopamine and rliable normalise by it.
@@ -31,13 +31,6 @@ class ReferenceScores(NamedTuple):
 
     random: float
     human: float
-
-
-class PublishedScore(NamedTuple):
-    """A score published with its standard deviation over evaluation episodes."""
-
-    mean: float
-    std: float
 
 
 _NATURE_49 = {
@@ -155,61 +148,6 @@ _NO_OP_57 = {
 SCORE_TABLES: Mapping[ScoreTableName, Mapping[str, ReferenceScores]] = MappingProxyType(
     {"nature_49": MappingProxyType(_NATURE_49), "no_op_57": MappingProxyType(_NO_OP_57)}
 )
-
-NATURE_DQN_SCORES: Mapping[str, PublishedScore] = MappingProxyType(
-    {
-        "alien": PublishedScore(3069.0, 1093.0),
-        "amidar": PublishedScore(739.5, 3024.0),
-        "assault": PublishedScore(3359.0, 775.0),
-        "asterix": PublishedScore(6012.0, 1744.0),
-        "asteroids": PublishedScore(1629.0, 542.0),
-        "atlantis": PublishedScore(85641.0, 17600.0),
-        "bank_heist": PublishedScore(429.7, 650.0),
-        "battle_zone": PublishedScore(26300.0, 7725.0),
-        "beam_rider": PublishedScore(6846.0, 1619.0),
-        "bowling": PublishedScore(42.4, 88.0),
-        "boxing": PublishedScore(71.8, 8.4),
-        "breakout": PublishedScore(401.2, 26.9),
-        "centipede": PublishedScore(8309.0, 5237.0),
-        "chopper_command": PublishedScore(6687.0, 2916.0),
-        "crazy_climber": PublishedScore(114103.0, 22797.0),
-        "demon_attack": PublishedScore(9711.0, 2406.0),
-        "double_dunk": PublishedScore(-18.1, 2.6),
-        "enduro": PublishedScore(301.8, 24.6),
-        "fishing_derby": PublishedScore(-0.8, 19.0),
-        "freeway": PublishedScore(30.3, 0.7),
-        "frostbite": PublishedScore(328.3, 250.5),
-        "gopher": PublishedScore(8520.0, 3279.0),
-        "gravitar": PublishedScore(306.7, 223.9),
-        "hero": PublishedScore(19950.0, 158.0),
-        "ice_hockey": PublishedScore(-1.6, 2.5),
-        "jamesbond": PublishedScore(576.7, 175.5),
-        "kangaroo": PublishedScore(6740.0, 2959.0),
-        "krull": PublishedScore(3805.0, 1033.0),
-        "kung_fu_master": PublishedScore(23270.0, 5955.0),
-        "montezuma_revenge": PublishedScore(0.0, 0.0),
-        "ms_pacman": PublishedScore(2311.0, 525.0),
-        "name_this_game": PublishedScore(7257.0, 547.0),
-        "pong": PublishedScore(18.9, 1.3),
-        "private_eye": PublishedScore(1788.0, 5473.0),
-        "qbert": PublishedScore(10596.0, 3294.0),
-        "riverraid": PublishedScore(8316.0, 1049.0),
-        "road_runner": PublishedScore(18257.0, 4268.0),
-        "robotank": PublishedScore(51.6, 4.7),
-        "seaquest": PublishedScore(5286.0, 1310.0),
-        "space_invaders": PublishedScore(1976.0, 893.0),
-        "star_gunner": PublishedScore(57997.0, 3152.0),
-        "tennis": PublishedScore(-2.5, 1.9),
-        "time_pilot": PublishedScore(5947.0, 1600.0),
-        "tutankham": PublishedScore(186.7, 41.9),
-        "up_n_down": PublishedScore(8456.0, 3162.0),
-        "venture": PublishedScore(380.0, 238.6),
-        "video_pinball": PublishedScore(42684.0, 16287.0),
-        "wizard_of_wor": PublishedScore(3393.0, 2019.0),
-        "zaxxon": PublishedScore(4977.0, 1235.0),
-    }
-)
-"""The agent of Mnih et al. 2015, Extended Data Table 2, on the games of ``"nature_49"``."""
 
 
 def reference_scores(game: str, *, table: ScoreTableName) -> ReferenceScores:

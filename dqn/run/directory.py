@@ -9,12 +9,19 @@ from typing import cast
 from dqn import checkpoint
 from dqn.checkpoint import Checkpoint
 from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
-from dqn.run.provenance import PROVENANCE_FILE, append_provenance
+from dqn.run.provenance import append_provenance
+from dqn.run_format import (
+    BEST_WEIGHTS_FILE,
+    CHECKPOINTS_DIRECTORY,
+    EVALUATIONS_FILE,
+    EVENT_FILES,
+    METRICS_FILE,
+    NONFINITE_DIRECTORY,
+    PROVENANCE_FILE,
+    VIDEOS_DIRECTORY,
+)
+from dqn.run_format import CONFIG_FILE as CONFIG_FILE
 from dqn.system.locking import LockedError, RunLock
-from dqn.training import nonfinite
-from dqn.training.telemetry import EVALUATIONS_FILE, METRICS_FILE
-
-CONFIG_FILE = "config.yaml"
 
 # A run goes on under these changes; any other makes it another run.
 CHANGEABLE_KEYS = frozenset(
@@ -32,12 +39,12 @@ CHANGEABLE_KEYS = frozenset(
 
 def checkpoint_directory(run_dir: Path) -> Path:
     """Where a run keeps its checkpoints."""
-    return run_dir / "checkpoints"
+    return run_dir / CHECKPOINTS_DIRECTORY
 
 
 def best_weights_path(run_dir: Path) -> Path:
     """Where a run keeps the weights of its best evaluation."""
-    return checkpoint_directory(run_dir) / "best.safetensors"
+    return checkpoint_directory(run_dir) / BEST_WEIGHTS_FILE
 
 
 def holds_run(run_dir: Path) -> bool:
@@ -175,9 +182,9 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
 def _remove_run(run_dir: Path) -> None:
     """Remove what a run writes and nothing else that may lie in its directory."""
     if holds_run(run_dir):
-        for name in ("checkpoints", nonfinite.DIRECTORY, "videos"):
+        for name in (CHECKPOINTS_DIRECTORY, NONFINITE_DIRECTORY, VIDEOS_DIRECTORY):
             shutil.rmtree(run_dir / name, ignore_errors=True)
-        events = run_dir.glob("events.out.tfevents.*")
+        events = run_dir.glob(EVENT_FILES)
         # By the configuration a run is known, whose removal goes on where it was cut short.
         names = [METRICS_FILE, EVALUATIONS_FILE, PROVENANCE_FILE, CONFIG_FILE]
         for path in [*events, *(run_dir / name for name in names)]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-PROVENANCE_FILE = "provenance.jsonl"
+from dqn.run_format import PROVENANCE_FILE
+
 _DISTRIBUTION = "rmsprop-dqn"
 _SOFTWARE = ("torch", "numpy", "ale-py", "gymnasium")
 _GIT_TIMEOUT_SECONDS = 10.0

@@ -34,6 +34,7 @@ from dqn.config import (
     load_train_config,
     save_config,
 )
+from dqn.run_format import CONFIG_FILE, EVALUATIONS_FILE, RESULT_FILE
 from dqn.system.stopping import STOP_SIGNALS, StopRequest
 from dqn.system.whole_file import replace_file
 
@@ -42,7 +43,6 @@ State = Literal["running", "finished", "failed", "stopped"]
 RECORDS_DIRECTORY = ".sweep"
 PLAN_FILE = "plan.json"
 STOP_FILE = "stop"
-RESULT_FILE = "result.json"
 BAD_INPUT_STATUS = 2
 POLL_SECONDS = 0.2
 
@@ -201,7 +201,7 @@ def finished_return_mean(config: TrainConfig) -> float | None:
     run_dir = Path(config.run_dir)
     try:
         result = json.loads((run_dir / RESULT_FILE).read_text(encoding="utf-8"))
-        written_for = _result(run_dir, flatten(load_config(run_dir / "config.yaml")))
+        written_for = _result(run_dir, flatten(load_config(run_dir / CONFIG_FILE)))
     except (OSError, ValueError, IndexError):  # ConfigError is a ValueError.
         return None
     if config.overwrite or result != written_for or result["config"] != flatten(asdict(config)):
@@ -227,7 +227,7 @@ def _write_result(config: TrainConfig) -> float:
 
 
 def _result(run_dir: Path, flat_config: dict[str, object]) -> dict[str, object]:
-    lines = (run_dir / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8").splitlines()
     last = json.loads(lines[-1])
     return {"step": last["step"], "return_mean": last["return_mean"], "config": flat_config}
 

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from dqn.run_format import METRICS_FILE
 from dqn.sweep.job import PLAN_FILE, JobRecord, read_records, records_directory
 
 TAIL_BYTES = 65_536
@@ -77,7 +78,7 @@ def progress_of(record: JobRecord) -> float:
     if record.run_dir is None or record.total_agent_steps < 1:
         return 0.0
     try:
-        with (Path(record.run_dir) / "metrics.jsonl").open("rb") as file:
+        with (Path(record.run_dir) / METRICS_FILE).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().splitlines()
         return min(1.0, float(json.loads(lines[-1])["step"]) / record.total_agent_steps)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from dqn.agent import DQN
+from dqn.run_format import NONFINITE_DIRECTORY
 from dqn.system.whole_file import replace_file
 from dqn.types import Batch
 
-DIRECTORY = "nonfinite"  # Of a run.
+DIRECTORY = NONFINITE_DIRECTORY
 
 
 def nonfinite_parameter(network: nn.Module) -> str | None:

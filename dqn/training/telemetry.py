@@ -18,13 +18,24 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from dqn.evaluation.whole_games import Evaluation
+from dqn.run_format import (
+    EFFECTIVE_LR_QUANTILES,
+    EPISODE_RETURN,
+    EVALUATION_LENGTH_MEAN,
+    EVALUATION_RETURN_MEAN,
+    EVALUATION_RETURN_STD,
+    EVALUATION_SECONDS,
+    EVENT_FILES,
+    METRICS_FILE,
+    effective_lr_tag,
+    eps_bound_tag,
+    update_ratio_tag,
+)
+from dqn.run_format import EVALUATIONS_FILE as EVALUATIONS_FILE
 from dqn.system.line_file import LineFile, LinePosition
 from rmsprop import Log10Histogram
 
-METRICS_FILE = "metrics.jsonl"
-EVALUATIONS_FILE = "evaluations.jsonl"
 HyperparameterValue = bool | int | float | str
-_EVENT_FILES = "events.out.tfevents.*"
 # For the next second; longer only where the clock was set back.
 _MAX_WAIT_SECONDS = 1.1
 
@@ -152,10 +163,10 @@ class Telemetry:
             agent_steps,
             num_updates,
             {
-                "eval/return_mean": evaluation.return_mean,
-                "eval/return_std": evaluation.return_std,
-                "eval/length_mean": sum(evaluation.lengths) / len(evaluation.lengths),
-                "speed/evaluation_seconds": elapsed_seconds,
+                EVALUATION_RETURN_MEAN: evaluation.return_mean,
+                EVALUATION_RETURN_STD: evaluation.return_std,
+                EVALUATION_LENGTH_MEAN: sum(evaluation.lengths) / len(evaluation.lengths),
+                EVALUATION_SECONDS: elapsed_seconds,
             },
         )
 
@@ -165,7 +176,7 @@ class Telemetry:
         ``SummaryWriter.add_hparams`` would add a second run named after the clock; writing its
         three records into our own file keeps one run one entry.
         """
-        records = hparams(dict(hyperparameters), {"eval/return_mean": None})  # type: ignore[no-untyped-call]
+        records = hparams(dict(hyperparameters), {EVALUATION_RETURN_MEAN: None})  # type: ignore[no-untyped-call]
         file_writer = self._tensorboard.file_writer
         assert file_writer is not None  # None only once closed.
         for record in records:
@@ -173,16 +184,17 @@ class Telemetry:
 
     def write_layout(self, parameter_names: Sequence[str]) -> None:
         """TensorBoard's CUSTOM SCALARS page: returns first, then the rates' band of each layer."""
+        low, median, high = EFFECTIVE_LR_QUANTILES
         bands = {
-            name: ["Margin", [f"effective_lr/{name}/{q}" for q in ("p50", "p05", "p95")]]
+            name: ["Margin", [effective_lr_tag(name, q) for q in (median, low, high)]]
             for name in parameter_names
         }
-        returns = {"return": ["Multiline", ["episode/return", "eval/return_mean"]]}
+        returns = {"return": ["Multiline", [EPISODE_RETURN, EVALUATION_RETURN_MEAN]]}
         ratios = {
-            "update_ratio": ["Multiline", [f"update_ratio/{name}" for name in parameter_names]],
+            "update_ratio": ["Multiline", [update_ratio_tag(name) for name in parameter_names]],
             "effective_lr_eps_bound": [
                 "Multiline",
-                [f"effective_lr_eps_bound/{name}" for name in parameter_names],
+                [eps_bound_tag(name) for name in parameter_names],
             ],
         }
         self._tensorboard.add_custom_scalars(
@@ -259,7 +271,7 @@ def _open_tensorboard(run_dir: Path, purge_step: int | None) -> SummaryWriter:
 
 
 def _events(run_dir: Path) -> list[Path]:
-    return list(run_dir.glob(_EVENT_FILES))
+    return list(run_dir.glob(EVENT_FILES))
 
 
 def _cut_event_files(run_dir: Path, sizes: Mapping[str, int]) -> None:

@@ -24,6 +24,7 @@ from dqn.environments.protocols import PROTOCOLS, AtariProtocol
 from dqn.replay import UniformReplay
 from dqn.run import games
 from dqn.run.reevaluation import load_agent
+from dqn.run_format import CONFIG_FILE
 from dqn.training.trainer import newest_frame
 from dqn.types import IntArray, ObservationArray
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     policy: DQN | None = None
     if arguments.policy is not None:
         try:
-            config = load_train_config(arguments.policy / "config.yaml")
+            config = load_train_config(arguments.policy / CONFIG_FILE)
             agent, agent_steps = load_agent(arguments.policy, config)
         except ConfigError as error:
             sys.exit(str(error))

@@ -9,6 +9,14 @@ from pathlib import Path
 
 from faults.processes import STOP_SIGNALS, Attempt, Run, send, start, wait
 
+from dqn.run_format import (
+    BEST_WEIGHTS_FILE,
+    CHECKPOINTS_DIRECTORY,
+    CONFIG_FILE,
+    EVALUATIONS_FILE,
+    METRICS_FILE,
+)
+
 
 def kill_any_time(run: Run, generator: random.Random, seconds: float) -> Attempt:
     """SIGKILL after a random time."""
@@ -95,10 +103,10 @@ def remove_file(run: Run, generator: random.Random, seconds: float) -> Attempt |
 
 def flip_log_bit(run: Run, generator: random.Random, seconds: float) -> Attempt | None:
     """One bit of a log: nothing can bring it back, but it is told of and training is not hurt."""
-    names = ["metrics.jsonl", "evaluations.jsonl"]
+    names = [METRICS_FILE, EVALUATIONS_FILE]
     files = [run.directory / name for name in names if (run.directory / name).exists()]
     files = [file for file in files if file.stat().st_size]
-    if not files or not list((run.directory / "checkpoints").glob("agent_step_*")):
+    if not files or not _checkpoints(run):
         return _train_a_while(run, generator, seconds)
     file = generator.choice(files)
     data = bytearray(file.read_bytes())
@@ -172,16 +180,21 @@ ENDING_KINDS = frozenset(list(FAULTS)[:4])
 
 def _victim(run: Run, generator: random.Random) -> Path | None:
     """A file to damage, where two checkpoints stand that damage one at a time cannot take."""
-    checkpoints = sorted((run.directory / "checkpoints").glob("agent_step_*"))
+    checkpoints = _checkpoints(run)
     if len(checkpoints) < 2:
         return None
     victim = generator.choice([*checkpoints, checkpoints[-1], run.directory])
     if victim == run.directory:
-        files = [run.directory / "config.yaml", run.directory / "checkpoints/best.safetensors"]
+        best_weights = run.directory / CHECKPOINTS_DIRECTORY / BEST_WEIGHTS_FILE
+        files = [run.directory / CONFIG_FILE, best_weights]
         files = [file for file in files if file.exists()]
     else:
         files = [file for file in victim.rglob("*") if file.is_file()]
     return generator.choice(files) if files else None
+
+
+def _checkpoints(run: Run) -> list[Path]:
+    return sorted((run.directory / CHECKPOINTS_DIRECTORY).glob("agent_step_*"))
 
 
 def _overwrite(file: Path, data: bytes) -> None:

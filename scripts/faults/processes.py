@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tiny_runs import CARTPOLE, MINATAR, PONG
+from faults.tiny_runs import CARTPOLE, MINATAR, PONG
 
 from dqn import train
 
 _CARTPOLE = (*CARTPOLE, "total_agent_steps=600", "checkpoint.period_agent_steps=40")
-# A game of Breakout half at random is some 200 decisions. One of Pong is a thousand, and Breakout
-# played by an untrained network, which never serves, is only ended by the clock.
+# A game of Breakout that is played half at random takes some 200 agent steps, one of Pong a
+# thousand. An untrained network never serves, and only the clock would end its game.
 _ATARI = (
     *PONG,
     "env.game=breakout",

@@ -8,9 +8,12 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
+
+from dqn.comparison.show.style import BLUE, GREEN, ORANGE, PINK, STUDY_STYLE
+from dqn.system.arguments import ArgumentParser
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,25 +21,8 @@ if TYPE_CHECKING:
 Row = dict[str, int | float | str]
 """One line of a table: name of the column -> value."""
 
-# Okabe and Ito's palette, told apart with every common colour blindness. Where optimizers are
-# compared, each has the same colour in every picture.
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-YELLOW, GREY = "#E69F00", "#666666"
+# Where optimizers are compared, each has the same colour in every picture.
 COLOURS = {"RMSprop": BLUE, "SGD": ORANGE, "Adagrad": GREEN, "Adam": PINK}
-
-_STYLE = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "figure.titlesize": 13,
-    "font.size": 10,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-}
 
 
 def parse_arguments(
@@ -53,7 +39,9 @@ def parse_arguments(
     this small more only wait, and with one the numbers do not depend on the number of cores.
     """
     torch.set_num_threads(1)
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--out",
         type=_folder,
@@ -119,7 +107,7 @@ def picture_style() -> Iterator[None]:
     """Every picture is drawn inside: fonts, grid, no box."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STUDY_STYLE):
         yield
 
 
@@ -131,11 +119,6 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def _folder(text: str) -> Path:

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from _common import BLUE, GREY, ORANGE, PINK, Row, new_figure, parse_arguments, publish
+from _common import Row, new_figure, parse_arguments, publish
 from torch import Tensor
 
+from dqn.comparison.show.style import BLUE, GREY, ORANGE, PINK
 from rmsprop import RMSprop
 
 if TYPE_CHECKING:

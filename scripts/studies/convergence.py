@@ -24,21 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from _common import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    YELLOW,
-    Row,
-    new_figure,
-    parse_arguments,
-    print_table,
-    publish,
-)
+from _common import Row, new_figure, parse_arguments, print_table, publish
 from torch import Tensor
 
+from dqn.comparison.show.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW
 from rmsprop import Adagrad, RMSprop
 
 if TYPE_CHECKING:

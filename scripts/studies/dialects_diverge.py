@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from _common import BLUE, GREEN, ORANGE, PINK, YELLOW, Row, new_figure, parse_arguments, publish
+from _common import Row, new_figure, parse_arguments, publish
 from torch import Tensor
 
+from dqn.comparison.show.style import BLUE, GREEN, ORANGE, PINK, YELLOW
 from rmsprop import RMSprop, dialects
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from _common import BLUE, GREEN, GREY, ORANGE, Row, new_figure, parse_arguments, publish
+from _common import Row, new_figure, parse_arguments, publish
 
+from dqn.comparison.show.style import BLUE, GREEN, GREY, ORANGE
 from rmsprop import RMSprop, effective_learning_rates
 
 if TYPE_CHECKING:

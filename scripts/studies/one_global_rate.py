@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from _common import COLOURS, GREY, Row, new_figure, parse_arguments, publish
+from _common import COLOURS, Row, new_figure, parse_arguments, publish
 from torch import Tensor
 
+from dqn.comparison.show.style import GREY
 from rmsprop import RMSprop
 
 if TYPE_CHECKING:

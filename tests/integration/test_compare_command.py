@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from written_runs import LAYER, write_run, write_tree
+from helpers.written_runs import LAYER, write_run, write_tree
 
 from dqn.compare import main
 from dqn.comparison.show.report import CONTENT_SECURITY_POLICY

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_runs import PONG, read_lines, repeatable, tiny_config
+from helpers.tiny_runs import PONG, read_lines, repeatable, tiny_config
 
 from dqn import checkpoint
 from dqn.run import assembly, games, lifecycle

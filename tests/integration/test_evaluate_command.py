@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from tiny_runs import CARTPOLE, PONG, read_lines
+from helpers.tiny_runs import CARTPOLE, PONG, read_lines
 
 from dqn import evaluate, train
 

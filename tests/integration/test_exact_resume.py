@@ -2,15 +2,16 @@
 
 import copy
 import itertools
+import json
 import signal
 from pathlib import Path
 
 import pytest
 import torch
-from same_runs import assert_same_run, content, differences
-from tiny_runs import CARTPOLE, MINATAR, PONG, tiny_config
+from faults.same_runs import content, differences
+from helpers.tiny_runs import CARTPOLE, MINATAR, PONG, tiny_config
 
-from dqn.environments import action_log
+from dqn.environments.action_log import ActionLog
 from dqn.run import lifecycle
 
 OPTIMIZERS = sorted(
@@ -52,6 +53,11 @@ def train_with_interruptions(config, monkeypatch, num_turns):
                     raise
 
 
+def assert_same_run(one, other):
+    found = differences(content(one), content(other))
+    assert not found, json.dumps(found[:20], indent=1)
+
+
 def check_interrupted_run(tmp_path, monkeypatch, *overrides, base, num_turns, min_stops):
     """Train straight through, and with an interruption every ``num_turns``; compare every bit."""
     straight, interrupted = (
@@ -75,7 +81,7 @@ def test_every_optimizer_goes_on_to_the_bit(tmp_path, monkeypatch, optimizer):
 @pytest.mark.parametrize("protocol", ["nature", "machado"])
 def test_atari_goes_on_to_the_bit(tmp_path, monkeypatch, protocol):
     """Breakout loses lives and games; a new seed every 50 steps, the ring goes round twice."""
-    monkeypatch.setattr(action_log, "SEEDING_PERIOD_AGENT_STEPS", 50)
+    monkeypatch.setattr(ActionLog, "seeding_period_agent_steps", 50)
     check_interrupted_run(
         *(tmp_path, monkeypatch, "env.game=breakout", f"env.protocol={protocol}"),
         base=SHORT_PONG,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import CARTPOLE
+from helpers.tiny_runs import CARTPOLE
 
 from dqn import checkpoint, evaluate, train
 from dqn.config import flatten

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from chromium import look, needs_chromium, read
-from written_runs import write_tree
+from helpers.chromium import look, needs_chromium, read
+from helpers.written_runs import write_tree
 
 from dqn.compare import main
-from dqn.comparison.show.drawing import COLOURS, DARK_COLOURS
+from dqn.comparison.show.style import COLOURS, DARK_COLOURS
 
 pytestmark = needs_chromium
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import CARTPOLE, read_lines, tiny_config
+from helpers.tiny_runs import CARTPOLE, read_lines, tiny_config
 
 from dqn import checkpoint
 from dqn.run import lifecycle

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_runs import CARTPOLE, read_lines
+from helpers.tiny_runs import CARTPOLE, read_lines
 
 from dqn import train
 

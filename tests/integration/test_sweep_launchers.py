@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_runs import CARTPOLE, read_lines
+from helpers.tiny_runs import CARTPOLE, read_lines
 
 from dqn.config import CONFIG_DIR
 

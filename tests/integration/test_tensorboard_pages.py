@@ -10,8 +10,8 @@ import time
 import urllib.request
 
 import pytest
-from chromium import look, needs_chromium, read
-from tiny_runs import read_lines, tiny_config
+from helpers.chromium import look, needs_chromium, read
+from helpers.tiny_runs import read_lines, tiny_config
 
 from dqn.run.lifecycle import train
 

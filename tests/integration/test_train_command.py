@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import yaml
+from helpers.tiny_runs import CARTPOLE, PONG, read_lines, repeatable
 from PIL import Image
-from tiny_runs import CARTPOLE, PONG, read_lines, repeatable
 
 from dqn import train
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import compose_config
+from helpers.tiny_runs import compose_config
 
 from dqn.config import validate
 from dqn.run.lifecycle import train

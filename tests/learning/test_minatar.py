@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import compose_config
+from helpers.tiny_runs import compose_config
 
 from dqn.config import validate
 from dqn.environments import MINATAR_PROTOCOLS, MinAtarEnvironment

@@ -6,7 +6,7 @@ timm's, Stable-Baselines3's, DQN Zoo's and DQN's (Lua, transcribed) files.
 
 import pytest
 import torch
-from parity.trajectories import run
+from helpers.trajectories import run
 from torch.testing import assert_close
 
 from rmsprop import RMSprop, dialects

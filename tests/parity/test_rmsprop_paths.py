@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import torch
+from helpers.trajectories import can_fuse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from parity.trajectories import can_fuse
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop, get_num_threads, set_num_threads

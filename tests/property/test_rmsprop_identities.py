@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from helpers.trajectories import naive_rmsprop, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity.trajectories import naive_rmsprop, run
 
 from rmsprop import RMSprop
 

@@ -5,9 +5,9 @@ import io
 
 import pytest
 import torch
+from helpers.trajectories import can_fuse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity.trajectories import can_fuse
 from property.test_rmsprop_identities import options
 
 from rmsprop import Adagrad, RMSprop

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dqn.comparison.run import Run
 
-# "Use at least 5 runs": below, no bootstrap interval means what it says (docs/comparing.md).
+# With fewer runs bootstrap intervals cover less than they claim (docs/comparing.md).
 FEW_RUNS = 5
-# Settings that distinguish no two experiments: where and how fast a run went, and what it is of.
+# These settings say where and how fast a run went, and of what game and seed it is. They do not
+# distinguish two experiments.
 INCIDENTAL = frozenset(
     {
         "checkpoint.period_agent_steps",
@@ -35,25 +36,11 @@ def cautions(
         selected: the runs of each group on each game.
         group_by: what groups were formed by.
     """
-    warnings = []
-    counts = {key: len(members) for key, members in selected.items()}
+    warnings = _cautions_of_counts({key: len(members) for key, members in selected.items()})
     groups: dict[str, list[Run]] = {}
     for (group, _), members in selected.items():
         groups.setdefault(group, []).extend(members)
     every_run = [run for members in groups.values() for run in members]
-    few = sorted({group for (group, _), count in counts.items() if count < FEW_RUNS})
-    if few:
-        fewest = min(counts.values())
-        warnings.append(
-            f"Too few seeds: {shorten(few)} {'has' if len(few) == 1 else 'have'} as few as "
-            f"{fewest} run{'s' * (fewest != 1)} on a game. Below {FEW_RUNS} intervals are too "
-            "narrow and no ranking should be drawn from them."
-        )
-    if len(set(counts.values())) > 1:
-        warnings.append(
-            f"Groups have between {min(counts.values())} and {max(counts.values())} runs a game; "
-            "the IQM pools runs, so games with more of them weigh more in it."
-        )
     for what, name in (("protocol", "Protocols"), ("score_kind", "Kinds of return")):
         values = {group: _values_of(members, what) for group, members in groups.items()}
         if len({tuple(value) for value in values.values()}) > 1:
@@ -72,6 +59,25 @@ def cautions(
         warnings.append(
             f"{len(solved)} runs stopped early at their target score; from there on their curves "
             "stay at the last score, which need not be what training on would have given."
+        )
+    return warnings
+
+
+def _cautions_of_counts(counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """Whether there are too few runs of a group on a game, or more of one than of another."""
+    warnings = []
+    few = sorted({group for (group, _), count in counts.items() if count < FEW_RUNS})
+    if few:
+        fewest = min(counts.values())
+        warnings.append(
+            f"Too few seeds: {shorten(few)} {'has' if len(few) == 1 else 'have'} as few as "
+            f"{fewest} run{'s' * (fewest != 1)} on a game. Below {FEW_RUNS} intervals are too "
+            "narrow and no ranking should be drawn from them."
+        )
+    if len(set(counts.values())) > 1:
+        warnings.append(
+            f"Groups have between {min(counts.values())} and {max(counts.values())} runs a game; "
+            "the IQM pools runs, so games with more of them weigh more in it."
         )
     return warnings
 

@@ -1,6 +1,6 @@
 """The numbers of a comparison: every statistic of every group, with its interval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,6 @@ from dqn.comparison.compute import bands
 from dqn.comparison.compute.bands import Band, LayerCurve
 from dqn.comparison.compute.intervals import Inference, Statistic, normalise
 from dqn.comparison.compute.selection import GroupGame, Selection
-from dqn.comparison.run import Run
 from dqn.comparison.statistics import (
     Float64Array,
     Interval,
@@ -25,7 +24,7 @@ from dqn.comparison.statistics import (
 )
 
 PROFILE_POINTS = 101
-# Of the way from where learning began to the best group's final mean.
+# A target lies this share of the way from the mean first score to the best group's final mean.
 TARGET_FRACTION = 0.75
 
 
@@ -89,58 +88,33 @@ def compare(selection: Selection, inference: Inference) -> Comparison:
     keys = list(selection.runs)
     finals = {key: _final_scores(selection, key) for key in keys}
     areas = {key: _areas(selection, key) for key in keys}
-    games, is_normalised, warnings = _aggregate_games(selection, inference)
-
-    def in_units(
-        raw: Mapping[GroupGame, Float64Array], group: str, of_games: Sequence[str] = games
-    ) -> list[Float64Array]:
-        return [
-            normalise(raw[group, game], inference.reference(game) if is_normalised else None)
-            for game in of_games
-        ]
-
-    scores = {group: in_units(finals, group) for group in selection.groups}
-    aggregates: dict[str, dict[str, Interval]] = {}
-    if games:
-        for name, statistic in _statistics(len(games), is_normalised).items():
-            aggregates[name] = {g: inference.interval(statistic, s) for g, s in scores.items()}
-        aggregates["mean over training"] = {
-            group: inference.interval(mean_of_games, in_units(areas, group))
-            for group in selection.groups
-        }
+    pool = _pool(selection, inference)
+    scores = {group: pool.scores(finals, group) for group in selection.groups}
     thresholds = _thresholds(scores)
     targets = _targets(selection, finals, inference)
-    steps_to_target = {
-        (group, game): np.array(
-            [_steps_to_target(run, targets[game], selection.ends[game]) for run in runs]
-        )
-        for (group, game), runs in selection.runs.items()
-        if game in targets
-    }
+    steps_to_target = _steps_to_target(selection, targets)
     return Comparison(
         selection=selection,
         inference=inference,
         finals=finals,
         areas=areas,
-        final_means={
-            key: inference.interval(mean_of_games, [scores]) for key, scores in finals.items()
-        },
-        aggregate_games=games,
-        is_normalised=is_normalised,
-        aggregates=aggregates,
+        final_means={key: inference.interval(mean_of_games, [finals[key]]) for key in keys},
+        aggregate_games=pool.games,
+        is_normalised=pool.is_normalised,
+        aggregates=_aggregates(pool, scores, areas),
         improvements=_improvements(selection, finals, inference),
         improvements_over_training=_improvements(selection, areas, inference),
         thresholds=thresholds,
         profiles={
             group: inference.interval(lambda s: performance_profile(s, thresholds), s)
             for group, s in scores.items()
-            if games
+            if pool.games
         },
         mean_curves={key: bands.curve(selection, key, inference, mean_of_games) for key in keys},
         iqm_curves={
             key: bands.curve(selection, key, inference, interquartile_mean) for key in keys
         },
-        aggregate_curves=bands.aggregate_curves(selection, inference, games),
+        aggregate_curves=bands.aggregate_curves(selection, inference, pool.games),
         targets=targets,
         steps_to_target=steps_to_target,
         median_steps_to_target={
@@ -148,35 +122,80 @@ def compare(selection: Selection, inference: Inference) -> Comparison:
         },
         time_curves=bands.time_curves(selection, inference),
         layers={game: bands.layers(selection, game) for game in selection.games},
-        warnings=(*selection.warnings, *warnings),
+        warnings=(*selection.warnings, *pool.warnings),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pool:
+    """The games whose scores are pooled in aggregates, and the unit of these scores.
+
+    Attributes:
+        inference: how numbers are computed.
+        games: empty where scores cannot be pooled.
+        is_normalised: whether scores are normalised, else raw returns.
+        warnings: what the reader must know.
+    """
+
+    inference: Inference
+    games: tuple[str, ...]
+    is_normalised: bool
+    warnings: tuple[str, ...] = ()
+
+    def scores(self, raw: Mapping[GroupGame, Float64Array], group: str) -> list[Float64Array]:
+        """A group's scores of each game, in the unit of the aggregates."""
+        return [
+            normalise(
+                raw[group, game], self.inference.reference(game) if self.is_normalised else None
+            )
+            for game in self.games
+        ]
+
+
+def _pool(selection: Selection, inference: Inference) -> _Pool:
+    referenced = tuple(game for game in selection.games if inference.reference(game))
+    missing = tuple(game for game in selection.games if game not in referenced)
+    if not missing:
+        return _Pool(inference=inference, games=referenced, is_normalised=True)
+    hint = "--reference GAME=LOW,HIGH gives the scores that count as 0 and 1"
+    if referenced:
+        games, consequence = referenced, "left out of the aggregates"
+    elif len(missing) == 1:
+        games, consequence = missing, "aggregates are of raw returns"
+    else:
+        games, consequence = (), "returns of several games cannot be averaged"
+    warning = f"No human score is known for {', '.join(missing)}: {consequence}. {hint}."
+    return _Pool(
+        inference=inference, games=games, is_normalised=bool(referenced), warnings=(warning,)
+    )
+
+
+def _aggregates(
+    pool: _Pool,
+    scores: Mapping[str, list[Float64Array]],
+    areas: Mapping[GroupGame, Float64Array],
+) -> dict[str, dict[str, Interval]]:
+    """Every statistic of the final scores, and the mean of the scores over training."""
+    if not pool.games:
+        return {}
+    aggregates = {
+        name: {group: pool.inference.interval(statistic, s) for group, s in scores.items()}
+        for name, statistic in _statistics(len(pool.games), pool.is_normalised).items()
+    }
+    aggregates["mean over training"] = {
+        group: pool.inference.interval(mean_of_games, pool.scores(areas, group)) for group in scores
+    }
+    return aggregates
 
 
 def _statistics(num_games: int, is_normalised: bool) -> dict[str, Statistic]:
     statistics: dict[str, Statistic] = {"IQM": interquartile_mean}
-    if num_games > 1:  # Of one game's mean it would be that mean.
+    if num_games > 1:  # With one game the median over games is its mean.
         statistics["median"] = median_of_games
     statistics["mean"] = mean_of_games
     if is_normalised:
         statistics["optimality gap"] = optimality_gap
     return statistics
-
-
-def _aggregate_games(
-    selection: Selection, inference: Inference
-) -> tuple[tuple[str, ...], bool, list[str]]:
-    """Which games aggregates run over, whether normalised, and what the reader must know."""
-    referenced = tuple(game for game in selection.games if inference.reference(game))
-    missing = [game for game in selection.games if game not in referenced]
-    if not missing:
-        return referenced, True, []
-    hint = "--reference GAME=LOW,HIGH gives the scores that count as 0 and 1"
-    shown = f"No human score is known for {', '.join(missing)}"
-    if referenced:
-        return referenced, True, [f"{shown}: left out of the aggregates. {hint}."]
-    if len(missing) == 1:
-        return tuple(missing), False, [f"{shown}: aggregates are of raw returns. {hint}."]
-    return (), False, [f"{shown}: returns of several games cannot be averaged. {hint}."]
 
 
 def _final_scores(selection: Selection, key: GroupGame) -> Float64Array:
@@ -192,7 +211,7 @@ def _areas(selection: Selection, key: GroupGame) -> Float64Array:
 def _improvements(
     selection: Selection, scores: Mapping[GroupGame, Float64Array], inference: Inference
 ) -> dict[tuple[str, str], Interval]:
-    # Ranks within a game need no normalisation: every shared game counts.
+    # Ranks within a game need no normalisation, so every shared game counts.
     by_group = {g: [scores[g, game] for game in selection.games] for g in selection.groups}
     return {
         (x, y): inference.interval(probability_of_improvement, by_group[x], by_group[y])
@@ -229,5 +248,13 @@ def _targets(
     return targets
 
 
-def _steps_to_target(run: Run, target: float, end: float) -> float:
-    return steps_to_score(*run.scores.until(end), target)
+def _steps_to_target(
+    selection: Selection, targets: Mapping[str, float]
+) -> dict[GroupGame, Float64Array]:
+    return {
+        (group, game): np.array(
+            [steps_to_score(*run.scores.until(selection.ends[game]), targets[game]) for run in runs]
+        )
+        for (group, game), runs in selection.runs.items()
+        if game in targets
+    }

@@ -75,22 +75,12 @@ def select(
         warnings.append(describe_unfinished(unfinished, skip_unfinished))
     if skip_unfinished:
         runs = [run for run in runs if not run.is_unfinished]
-    by_group: dict[str, list[Run]] = {}
-    for run in runs:
-        by_group.setdefault(group_name(run, group_by), []).append(_rescale(run, axis))
-    if only_groups:
-        _require("--only", only_groups, by_group)
-        by_group = {name: by_group[name] for name in only_groups}
-    if not by_group:
-        raise InputError("RUNS: no run is left to compare")
-    games, left_out = _shared_games(by_group)
-    if only_games:
-        _require("--games", only_games, games)
-        games = sorted(set(only_games))
-    elif left_out:
+    by_group = _group(runs, group_by, only_groups, axis)
+    games, left_out = _shared_games(by_group, only_games)
+    if left_out:
         warnings.append(
             f"{len(left_out)} games that some groups have not played are left out: "
-            f"{shorten(sorted(left_out))}."
+            f"{shorten(left_out)}."
         )
     grid = {
         (group, game): tuple(run for run in members if run.game == game)
@@ -106,6 +96,21 @@ def select(
         axis=axis,
         warnings=(*warnings, *cautions(grid, group_by)),
     )
+
+
+def _group(
+    runs: Iterable[Run], group_by: Sequence[str], only_groups: Sequence[str], axis: Axis
+) -> dict[str, list[Run]]:
+    """Runs by the name of their group, steps in the unit of ``axis``."""
+    by_group: dict[str, list[Run]] = {}
+    for run in runs:
+        by_group.setdefault(group_name(run, group_by), []).append(_rescale(run, axis))
+    if only_groups:
+        _require("--only", only_groups, by_group)
+        by_group = {name: by_group[name] for name in only_groups}
+    if not by_group:
+        raise InputError("RUNS: no run is left to compare")
+    return by_group
 
 
 def group_name(run: Run, keys: Sequence[str]) -> str:
@@ -137,7 +142,10 @@ def _rescale(run: Run, axis: Axis) -> Run:
     )
 
 
-def _shared_games(by_group: Mapping[str, Sequence[Run]]) -> tuple[list[str], set[str]]:
+def _shared_games(
+    by_group: Mapping[str, Sequence[Run]], only_games: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The games that are compared, and those left out because some groups have not played them."""
     played = [{run.game for run in members} for members in by_group.values()]
     shared = set.intersection(*played)
     if not shared:
@@ -149,7 +157,10 @@ def _shared_games(by_group: Mapping[str, Sequence[Run]]) -> tuple[list[str], set
             )
             + ")"
         )
-    return sorted(shared), set.union(*played) - shared
+    if only_games:
+        _require("--games", only_games, shared)
+        return sorted(set(only_games)), []
+    return sorted(shared), sorted(set.union(*played) - shared)
 
 
 def _end(
@@ -158,7 +169,7 @@ def _end(
     runs = [run for (_, played), members in grid.items() if played == game for run in members]
     shortest = min(runs, key=lambda run: run.extent)
     end = shortest.extent
-    if np.isinf(end):  # All of them stopped at their target score.
+    if np.isinf(end):  # All runs stopped at their target score.
         end = max(run.last_step for run in runs)
     if at is not None:
         if at > end:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dqn.comparison.read.our_runs import DEFAULT_METRIC, METRICS_FILE, holds_metrics, read_run
+from dqn.comparison.read.our_runs import holds_metrics, read_run
 from dqn.comparison.read.published import (
     holds_events,
     read_csv,
@@ -12,12 +12,13 @@ from dqn.comparison.read.published import (
     read_tensorboard,
 )
 from dqn.comparison.run import InputError, Run
+from dqn.run_format import EVALUATION_RETURN_MEAN, METRICS_FILE
 
 
 def find_runs(
     arguments: Sequence[str],
     *,
-    metric: str = DEFAULT_METRIC,
+    metric: str = EVALUATION_RETURN_MEAN,
     tag: str | None = None,
     game: str | None = None,
 ) -> tuple[list[Run], list[str]]:
@@ -57,7 +58,7 @@ def find_runs(
                 found += read_dopamine_json(file) if file.suffix == ".json" else read_csv(file)
         if not found and not logs:
             raise InputError(
-                f"RUNS={argument}: holds no run; expected metrics.jsonl, TensorBoard event files, "
+                f"RUNS={argument}: holds no run; expected {METRICS_FILE}, TensorBoard event files, "
                 "or curves of Dopamine or DQN Zoo as .json, .csv or .csv.gz"
             )
         runs += [run if name is None else dataclasses.replace(run, optimizer=name) for run in found]
@@ -65,7 +66,7 @@ def find_runs(
 
 
 def _split(argument: str) -> tuple[str | None, Path]:
-    """Our own directories hold a ``=`` (``seed=1``): only what is no path is a name."""
+    """Name and path of ``NAME=PATH``; no name where the whole is a path, as ``seed=1`` may be."""
     path = Path(argument)
     if path.exists():
         return None, path

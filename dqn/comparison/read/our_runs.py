@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -17,14 +17,16 @@ from dqn.comparison.run import (
     is_of_single_games,
     make_curve,
 )
-
-METRICS_FILE = "metrics.jsonl"
-CONFIG_FILE = "config.yaml"
-PROVENANCE_FILE = "provenance.jsonl"
-NONFINITE_DIRECTORY = "nonfinite"
-DEFAULT_METRIC = "eval/return_mean"
-SPEED = "speed/agent_steps_per_second"
-DIAGNOSTICS = ("effective_lr/", "effective_lr_eps_bound/", "update_ratio/")
+from dqn.run_format import (
+    AGENT_STEPS_PER_SECOND,
+    CONFIG_FILE,
+    EVALUATION_PREFIX,
+    EVALUATION_RETURN_MEAN,
+    LAYER_PREFIXES,
+    METRICS_FILE,
+    NONFINITE_DIRECTORY,
+    PROVENANCE_FILE,
+)
 
 
 def holds_metrics(directory: Path) -> bool:
@@ -32,7 +34,7 @@ def holds_metrics(directory: Path) -> bool:
     return (directory / METRICS_FILE).is_file()
 
 
-def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
+def read_run(directory: Path, *, metric: str = EVALUATION_RETURN_MEAN) -> Run | None:
     """One run's directory.
 
     Args:
@@ -46,32 +48,17 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
         InputError: a file is not what ``dqn-train`` writes.
     """
     settings = _read_settings(directory / CONFIG_FILE)
-    columns: defaultdict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    frames_per_agent_step = 1.0
-    last_step = 0.0
-    for line in _read_lines(directory / METRICS_FILE):
-        last_step = step = line["step"]
-        if step:
-            frames_per_agent_step = line.get("frames", step) / step
-        for tag, value in line.items():
-            if tag in (metric, DEFAULT_METRIC, SPEED) or tag.startswith(DIAGNOSTICS):
-                columns[tag][0].append(step)
-                columns[tag][1].append(value)
-    scores = make_curve(
-        *columns[metric], games_per_point=GAMES_PER_POINT if is_of_single_games(metric) else 1
+    metrics = _read_metrics(directory / METRICS_FILE, metric)
+    scores = metrics.curve(
+        metric, games_per_point=GAMES_PER_POINT if is_of_single_games(metric) else 1
     )
     if not scores.steps.size:
         return None
-    stop_at = settings.get("evaluation.stop_at_return_mean")
-    evaluations = make_curve(*columns[DEFAULT_METRIC])
-    is_solved = (
-        isinstance(stop_at, int | float)
-        and evaluations.values.size > 0
-        and float(evaluations.values[-1]) >= stop_at
-    )
     planned = settings.get("total_agent_steps")
-    # A run ends with an evaluation, and has written lines of the same step before it.
-    end = evaluations.steps[-1] if evaluations.steps.size else last_step
+    evaluations = metrics.curve(EVALUATION_RETURN_MEAN)
+    is_solved = _is_solved(evaluations, settings.get("evaluation.stop_at_return_mean"))
+    # A run ends with its last evaluation. Lines of the same step may precede that by minutes.
+    end = evaluations.steps[-1] if evaluations.steps.size else metrics.last_step
     is_unfinished = isinstance(planned, int) and bool(end < planned) and not is_solved
     return Run(
         source=str(directory),
@@ -79,15 +66,15 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
         game=_game(settings),
         seed=str(settings.get("seed", directory.name)),
         scores=scores,
-        score_kind="evaluation" if metric.startswith("eval/") else "training",
+        score_kind="evaluation" if metric.startswith(EVALUATION_PREFIX) else "training",
         protocol=_protocol(settings),
-        frames_per_agent_step=frames_per_agent_step,
+        frames_per_agent_step=metrics.frames_per_agent_step,
         settings=settings,
-        seconds=_training_seconds(make_curve(*columns[SPEED])),
+        seconds=_training_seconds(metrics.curve(AGENT_STEPS_PER_SECOND)),
         diagnostics={
-            tag: make_curve(*points)
-            for tag, points in columns.items()
-            if tag not in (metric, SPEED)
+            tag: metrics.curve(tag)
+            for tag in metrics.points
+            if tag not in (metric, AGENT_STEPS_PER_SECOND)
         },
         planned_agent_steps=planned if isinstance(planned, int) else None,
         is_unfinished=is_unfinished,
@@ -97,9 +84,55 @@ def read_run(directory: Path, *, metric: str = DEFAULT_METRIC) -> Run | None:
     )
 
 
+class _Metrics(NamedTuple):
+    """What a comparison needs of ``metrics.jsonl``.
+
+    Attributes:
+        points: steps and values by tag, in order of writing.
+        frames_per_agent_step: of the last line that tells.
+        last_step: of the last line.
+    """
+
+    points: dict[str, tuple[list[float], list[float]]]
+    frames_per_agent_step: float
+    last_step: float
+
+    def curve(self, tag: str, *, games_per_point: int = 1) -> Curve:
+        """The curve of a tag, empty where no line has it."""
+        steps, values = self.points.get(tag, ([], []))
+        return make_curve(steps, values, games_per_point=games_per_point)
+
+
+def _read_metrics(path: Path, metric: str) -> _Metrics:
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    frames_per_agent_step = 1.0
+    last_step = 0.0
+    for line in _read_lines(path):
+        last_step = step = line["step"]
+        if step:
+            frames_per_agent_step = line.get("frames", step) / step
+        for tag, value in line.items():
+            if tag in (metric, EVALUATION_RETURN_MEAN, AGENT_STEPS_PER_SECOND) or tag.startswith(
+                LAYER_PREFIXES
+            ):
+                steps, values = points.setdefault(tag, ([], []))
+                steps.append(step)
+                values.append(value)
+    return _Metrics(points, frames_per_agent_step, last_step)
+
+
+def _is_solved(evaluations: Curve, stop_at_return_mean: object) -> bool:
+    """Whether the last evaluation has reached the return at which the run was to stop."""
+    return (
+        isinstance(stop_at_return_mean, int | float)
+        and evaluations.values.size > 0
+        and float(evaluations.values[-1]) >= stop_at_return_mean
+    )
+
+
 def _read_lines(path: Path) -> Iterator[dict[str, float]]:
     """Objects of a JSON Lines file; a last line that a crash has cut short is left out."""
-    # What is no text is no JSON either, and is refused as that.
+    # Bytes that are no text become characters that are no JSON, and are refused as that below.
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, start=1):
         try:

@@ -18,6 +18,7 @@ from dqn.comparison.run import (
     is_of_single_games,
     make_curve,
 )
+from dqn.run_format import EPISODE_RETURN, EVALUATION_RETURN_MEAN
 
 FRAMES_PER_AGENT_STEP = 4
 MILLION = 1_000_000
@@ -25,9 +26,10 @@ MILLION = 1_000_000
 DOPAMINE_FRAMES_PER_ITERATION = MILLION
 DOPAMINE_PROTOCOL = "Dopamine: sticky actions, whole games"
 DQN_ZOO_PROTOCOL = "DQN Zoo: no-op starts, evaluation ε of its agent, 500 k evaluation frames"
-# Ours, Stable-Baselines3's two, CleanRL's, Dopamine's, TorchRL's.
+# Tags of returns: ours, Stable-Baselines3's two, CleanRL's, Dopamine's, TorchRL's, and ours of
+# training games.
 RETURN_TAGS = (
-    "eval/return_mean",
+    EVALUATION_RETURN_MEAN,
     "eval/mean_reward",
     "rollout/ep_rew_mean",
     "charts/episodic_return",
@@ -35,7 +37,7 @@ RETURN_TAGS = (
     "Train/AverageReturns",
     "eval/reward",
     "train/episode_reward",
-    "episode/return",
+    EPISODE_RETURN,
 )
 _RunKey = tuple[str, str, str]
 _Points = dict[_RunKey, tuple[list[float], list[float]]]
@@ -158,12 +160,12 @@ def read_tensorboard(directory: Path, *, tag: str | None, game: str | None) -> R
     Raises:
         InputError: no such tag, or no game.
     """
-    # Slow to import, and needed for this format alone.
+    # TensorBoard is slow to import, and this format alone needs it.
     from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
         EventAccumulator,
     )
 
-    # 0 keeps every point; the default is a random sample of 10,000.
+    # 0 keeps every point. The default keeps a random sample of 10,000.
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]

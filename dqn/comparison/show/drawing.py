@@ -13,62 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dqn.comparison.compute.bands import Band
+from dqn.comparison.show.style import COLOURS, COMPARISON_STYLE, DASHES
 from dqn.comparison.statistics import Interval
 
-# Distinct for colour-blind readers and, by the dashes, without colour; the report replaces them by
-# brighter ones on a dark page. The idea is that of Okabe & Ito 2008, "Color universal design".
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#00805c",
-    "#b0478a",
-    "#8a6700",
-    "#5d3fb8",
-    "#2a8fc7",
-    "#9b1c3c",
-)
-DARK_COLOURS = (
-    "#5bb4f0",
-    "#ff8f4d",
-    "#2fcf9f",
-    "#f09ccc",
-    "#e0bd45",
-    "#b3a1ff",
-    "#93d2f7",
-    "#ff8098",
-)
-DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 1.5, 1, 1, 1, 1.5)))
-INK = "#1b1f24"
-FAINT = "#c3cad2"
 MAX_PANELS_WITH_IQM = 4
-# As many as there are colours: more bands over one another are a fog.
+# More bands than there are colours would cover one another.
 MAX_GROUPS_WITH_BANDS = len(COLOURS)
-STYLE = {
-    "svg.hashsalt": "rmsprop-dqn",
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and what a reader needs who reads or cannot see it.
+    """A figure with its heading, its caption, and words for those who cannot see it.
 
     Attributes:
         name: of its files.
@@ -87,7 +42,7 @@ class Drawing:
     def svg(self, *, text_as_paths: bool) -> str:
         """The figure as SVG; text as paths looks the same everywhere, text as text can be read."""
         buffer = io.StringIO()
-        style = STYLE | {"svg.fonttype": "path" if text_as_paths else "none"}
+        style = {**COMPARISON_STYLE, "svg.fonttype": "path" if text_as_paths else "none"}
         with matplotlib.rc_context(style):  # type: ignore[arg-type]
             self.figure.savefig(
                 buffer,
@@ -99,7 +54,7 @@ class Drawing:
 
     def save(self, directory: Path) -> None:
         """``<name>.png`` and ``<name>.svg``."""
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        with matplotlib.rc_context(COMPARISON_STYLE):  # type: ignore[arg-type]
             self.figure.savefig(
                 directory / f"{self.name}.png",
                 dpi=200,
@@ -109,8 +64,8 @@ class Drawing:
         (directory / f"{self.name}.svg").write_text(self.svg(text_as_paths=True), encoding="utf-8")
 
 
-class Ink:
-    """The look of each group, the same in all figures."""
+class GroupStyle:
+    """Colour and dashes of each group, the same in all figures."""
 
     def __init__(self, groups: Sequence[str]) -> None:
         self._index = {group: index for index, group in enumerate(groups)}
@@ -142,7 +97,7 @@ class Ink:
 
     @property
     def note(self) -> str:
-        """What a caption has to add."""
+        """What a caption must add where no bands are drawn."""
         if self._has_bands:
             return ""
         return (

@@ -11,18 +11,16 @@ from dqn.comparison.compute.results import Comparison
 from dqn.comparison.compute.selection import AXIS_UNITS
 from dqn.comparison.show.cost_figures import layer_rates, sample_efficiency, wall_clock
 from dqn.comparison.show.drawing import (
-    COLOURS,
-    INK,
     MAX_PANELS_WITH_IQM,
-    STYLE,
     Drawing,
-    Ink,
+    GroupStyle,
     axis_of_steps,
     interval_rows,
     legend,
     literal,
     new_panels,
 )
+from dqn.comparison.show.style import COLOURS, COMPARISON_STYLE, INK
 from dqn.comparison.show.wording import in_words, percent, ranked_groups, score_unit
 
 MAX_PAIRS_AS_ROWS = 6
@@ -39,13 +37,13 @@ def draw(comparison: Comparison) -> list[Drawing]:
         sample_efficiency,
         wall_clock,
     )
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+    with matplotlib.rc_context(COMPARISON_STYLE):  # type: ignore[arg-type]
         drawings = [drawing for make in makers if (drawing := make(comparison)) is not None]
         for game in comparison.selection.games:
             if comparison.layers[game]:
                 drawings.append(layer_rates(comparison, game))
         for drawing in drawings:
-            # Arranged once: otherwise every format in which it is saved arranges it again.
+            # The layout is computed here once. Else each format that is saved computes it again.
             drawing.figure.draw_without_rendering()
             drawing.figure.set_layout_engine("none")
         return drawings
@@ -53,7 +51,7 @@ def draw(comparison: Comparison) -> list[Drawing]:
 
 def _learning_curves(comparison: Comparison) -> Drawing:
     selection = comparison.selection
-    ink = Ink(selection.groups)
+    style = GroupStyle(selection.groups)
     unit = AXIS_UNITS[selection.axis]
     with_iqm = len(selection.games) <= MAX_PANELS_WITH_IQM
     kinds = [("mean", comparison.mean_curves)]
@@ -63,7 +61,7 @@ def _learning_curves(comparison: Comparison) -> Drawing:
     figure, panels = new_panels(len(shown), 2 if with_iqm else 5, width=4.2 if with_iqm else 2.5)
     for axes, (game, kind, curves) in zip(panels, shown, strict=True):
         for group in selection.groups:
-            ink.band(axes, group, curves[group, game])
+            style.band(axes, group, curves[group, game])
         axes.set_title(f"{game}: {kind} over seeds" if with_iqm else game)
         axes.set_ylabel("return" if with_iqm else "mean return")
         axis_of_steps(axes, unit)
@@ -73,7 +71,7 @@ def _learning_curves(comparison: Comparison) -> Drawing:
         "Learning curves",
         f"Returns over {unit}: mean{' and interquartile mean' if with_iqm else ''} over seeds with "
         f"pointwise {percent(comparison)} bootstrap intervals, linear between measurements."
-        f"{ink.note}",
+        f"{style.note}",
         "; ".join(_describe_curves(comparison)),
         figure,
     )
@@ -93,10 +91,10 @@ def _aggregate_curves(comparison: Comparison) -> Drawing | None:
     curves = comparison.aggregate_curves
     if not curves:
         return None
-    ink = Ink(comparison.selection.groups)
+    style = GroupStyle(comparison.selection.groups)
     figure, (axes,) = new_panels(1, 1, width=6.5, height=3.4)
     for group, band in curves.items():
-        ink.band(axes, group, band)
+        style.band(axes, group, band)
     axes.set_ylabel(f"IQM of {score_unit(comparison)}")
     axis_of_steps(axes, AXIS_UNITS[comparison.selection.axis])
     legend(figure, axes)
@@ -116,7 +114,7 @@ def _aggregates(comparison: Comparison) -> Drawing | None:
     if not comparison.aggregates:
         return None
     groups = comparison.selection.groups
-    ink = Ink(groups)
+    style = GroupStyle(groups)
     columns = 2 if len(comparison.aggregates) == 4 else 3
     figure, panels = new_panels(
         len(comparison.aggregates), columns, width=3.2, height=0.9 + 0.28 * len(groups)
@@ -125,7 +123,7 @@ def _aggregates(comparison: Comparison) -> Drawing | None:
         zip(panels, comparison.aggregates.items(), strict=True)
     ):
         ordered = {group: intervals[group] for group in ranked_groups(comparison)}
-        interval_rows(axes, ordered, [ink.colour(group) for group in ordered])
+        interval_rows(axes, ordered, [style.colour(group) for group in ordered])
         if index % columns:
             axes.tick_params(labelleft=False)
         axes.set_title(name + (" (lower is better)" if name == "optimality gap" else ""))
@@ -147,10 +145,10 @@ def _aggregates(comparison: Comparison) -> Drawing | None:
 def _profiles(comparison: Comparison) -> Drawing | None:
     if not comparison.profiles:
         return None
-    ink = Ink(comparison.selection.groups)
+    style = GroupStyle(comparison.selection.groups)
     figure, (axes,) = new_panels(1, 1, width=6.5, height=3.2)
     for group, interval in comparison.profiles.items():
-        ink.band(axes, group, Band(comparison.thresholds, interval))
+        style.band(axes, group, Band(comparison.thresholds, interval))
     axes.set_xlabel(f"{score_unit(comparison)} τ")
     axes.set_ylabel("share of runs above τ")
     axes.set_ylim(-0.02, 1.02)

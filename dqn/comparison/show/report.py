@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dqn.comparison.compute.results import Comparison
 from dqn.comparison.compute.selection import AXIS_UNITS
 from dqn.comparison.run import STEP_TOLERANCE
-from dqn.comparison.show.drawing import COLOURS, DARK_COLOURS, FAINT, INK, Drawing
-from dqn.comparison.show.table import Table, format_cell
-from dqn.comparison.show.tables import (
+from dqn.comparison.show.drawing import Drawing
+from dqn.comparison.show.style import COLOURS, DARK_COLOURS, FAINT, INK
+from dqn.comparison.show.summaries import (
     aggregate_summary,
     common_settings,
     different_settings,
@@ -19,9 +19,10 @@ from dqn.comparison.show.tables import (
     layers_at_end,
     sample_efficiency,
 )
+from dqn.comparison.show.table import Table, format_cell
 from dqn.comparison.show.wording import describe_target, percent, score_unit
 
-# Nothing may be fetched or run; styles are in the page and in the figures' attributes.
+# The page fetches and runs nothing. Its styles are in itself and in the figures' attributes.
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 MAX_OPEN_ROWS = 24
 SOURCES = (
@@ -114,13 +115,7 @@ def _sections(
     def figures(*names: str) -> str:
         return "".join(_figure(drawings[name]) for name in names if name in drawings)
 
-    aggregates = ""
-    if comparison.aggregates:
-        aggregates = _table(aggregate_summary(comparison))
-    by_game = _table(game_summary(comparison))
-    if len(game_summary(comparison).rows) > MAX_OPEN_ROWS:
-        by_game = _folded("Final returns, game by game", by_game)
-    yield "scores", "Scores", aggregates + figures("aggregates") + by_game
+    yield "scores", "Scores", _scores(comparison, figures("aggregates"))
     yield "curves", "Learning curves", figures("learning_curves", "aggregate_curves")
     if "profiles" in drawings:
         yield "profiles", "Performance profiles", figures("profiles")
@@ -128,10 +123,8 @@ def _sections(
         yield (
             "improvement",
             "Probability of improvement",
-            (
-                figures("improvement")
-                + _folded("Every pair, in numbers", _table(improvement_summary(comparison)))
-            ),
+            figures("improvement")
+            + _folded("Every pair, in numbers", _table(improvement_summary(comparison))),
         )
     if comparison.targets:
         yield (
@@ -142,20 +135,24 @@ def _sections(
         )
     if "wall_clock" in drawings:
         yield "time", "Wall clock", figures("wall_clock")
-    with_layers = [game for game in comparison.selection.games if comparison.layers[game]]
-    if with_layers:
-        yield (
-            "why",
-            "Why: effective learning rates by layer",
-            "".join(
-                figures(f"effective_learning_rates_{game}")
-                + _folded(
-                    f"At the end, in numbers: {game}", _table(layers_at_end(comparison, game))
-                )
-                for game in with_layers
-            ),
-        )
+    layers = "".join(
+        figures(f"effective_learning_rates_{game}")
+        + _folded(f"At the end, in numbers: {game}", _table(layers_at_end(comparison, game)))
+        for game in comparison.selection.games
+        if comparison.layers[game]
+    )
+    if layers:
+        yield "why", "Why: effective learning rates by layer", layers
     yield "compared", "What was compared", _compared(comparison)
+
+
+def _scores(comparison: Comparison, aggregate_figure: str) -> str:
+    aggregates = _table(aggregate_summary(comparison)) if comparison.aggregates else ""
+    summary = game_summary(comparison)
+    by_game = _table(summary)
+    if len(summary.rows) > MAX_OPEN_ROWS:
+        by_game = _folded("Final returns, game by game", by_game)
+    return aggregates + aggregate_figure + by_game
 
 
 def _compared(comparison: Comparison) -> str:
@@ -183,7 +180,7 @@ def _lede(comparison: Comparison) -> str:
 def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
-    # An option is not broken after its dashes.
+    # Code is not wrapped, so that a line never breaks after the dashes of an option.
     items = "".join(
         re.sub(r"(--[a-z-]+)", r"<code>\1</code>", f"<li>{_text(warning)}</li>")
         for warning in warnings

@@ -68,6 +68,11 @@ def format_interval(interval: Interval) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
+def interval_cells(interval: Interval) -> tuple[float, float, float]:
+    """Estimate, low and high as cells."""
+    return float(interval.estimate), float(interval.low), float(interval.high)
+
+
 def format_terminal(table: Table) -> str:
     """A table in fixed columns for a terminal."""
     cells = [list(table.columns), *([format_cell(cell) for cell in row] for row in table.rows)]

@@ -1,21 +1,18 @@
-"""The numbers of a comparison as tables: every digit for CSV, summaries for people."""
+"""Every number of a comparison, to its last digit: the tables that are written as CSV."""
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from dqn.comparison.compute.bands import Band
-from dqn.comparison.compute.cautions import differing_settings
 from dqn.comparison.compute.results import Comparison
-from dqn.comparison.show.table import Cell, Table, format_interval
-from dqn.comparison.show.wording import ranked_groups, score_unit, weight_layers
-from dqn.comparison.statistics import Interval
+from dqn.comparison.compute.selection import GroupGame
+from dqn.comparison.show.summaries import different_settings, sample_efficiency
+from dqn.comparison.show.table import Cell, Table, interval_cells
 
 INTERVAL_COLUMNS = ("estimate", "low", "high")
 
 
 def numbers(comparison: Comparison) -> list[Table]:
-    """Every number of the comparison: what is written as CSV."""
+    """All tables, in the order in which they are written."""
     return [
         _runs(comparison),
         _aggregates(comparison),
@@ -30,207 +27,48 @@ def numbers(comparison: Comparison) -> list[Table]:
     ]
 
 
-def groups(comparison: Comparison) -> Table:
-    """What each group consists of."""
-    selection = comparison.selection
-    rows: list[tuple[Cell, ...]] = []
-    for group in selection.groups:
-        runs = selection.of_group(group)
-        rows.append(
-            (
-                group,
-                len(runs),
-                len(selection.games),
-                _joined(run.seed for run in runs),
-                _joined(run.protocol or "unknown" for run in runs),
-                _joined(run.score_kind for run in runs),
-                sum(run.is_unfinished for run in runs),
-                sum(run.is_solved for run in runs),
-            )
-        )
-    columns = (
-        "group",
-        "runs",
-        "games",
-        "seeds",
-        "protocol",
-        "kind of return",
-        "unfinished",
-        "stopped at target",
-    )
-    return Table("groups", "Groups of runs", columns, rows)
-
-
-def different_settings(comparison: Comparison) -> Table:
-    """Settings in which groups differ, a column each; where one mixes them, all its values."""
-    selection = comparison.selection
-    rows: list[tuple[Cell, ...]] = []
-    for key in differing_settings(selection.all_runs):
-        cells = []
-        for group in selection.groups:
-            known = [run.settings for run in selection.of_group(group) if run.settings]
-            cells.append(_joined(str(s[key]) if key in s else "" for s in known))
-        rows.append((key, *cells))
-    return Table("settings", "Settings in which groups differ", ("key", *selection.groups), rows)
-
-
-def common_settings(comparison: Comparison) -> Table:
-    """Settings that all runs share whose configuration is known."""
-    runs = [run for run in comparison.selection.all_runs if run.settings]
-    differing = differing_settings(runs)
-    rows: list[tuple[Cell, ...]] = []
-    if runs:
-        for key, value in sorted(runs[0].settings.items()):
-            same = all(key in run.settings and run.settings[key] == value for run in runs)
-            if same and key not in differing:
-                rows.append((key, str(value)))
-    return Table("common", "Settings that all runs share", ("key", "value"), rows)
-
-
-def aggregate_summary(comparison: Comparison) -> Table:
-    """One row a group, best IQM first: the table of the terminal and of the top of the page."""
-    selection = comparison.selection
-    names = list(comparison.aggregates)
-    rows: list[tuple[Cell, ...]] = [
-        (
-            group,
-            len(selection.of_group(group)),
-            *(format_interval(comparison.aggregates[name][group]) for name in names),
-        )
-        for group in ranked_groups(comparison)
-    ]
-    level = f"{comparison.inference.confidence:.0%}"
-    games = len(comparison.aggregate_games)
-    return Table(
-        "summary",
-        f"{score_unit(comparison).capitalize()} over {games} game{'s' * (games != 1)}, with "
-        f"{level} intervals",
-        ("group", "runs", *names),
-        rows,
-    )
-
-
-def game_summary(comparison: Comparison) -> Table:
-    """Final raw returns, game by game."""
-    selection = comparison.selection
-    rows: list[tuple[Cell, ...]] = [
-        (
-            game,
-            group,
-            len(selection.runs[group, game]),
-            selection.ends[game],
-            format_interval(comparison.final_means[group, game]),
-            float(comparison.finals[group, game].min()),
-            float(comparison.finals[group, game].max()),
-        )
-        for game in selection.games
-        for group in selection.groups
-    ]
-    columns = ("game", "group", "runs", f"at {selection.axis}", "mean return", "lowest", "highest")
-    return Table("final_returns", "Returns of the last evaluation", columns, rows)
-
-
-def sample_efficiency(comparison: Comparison) -> Table:
-    """Steps to the target return."""
-    rows: list[tuple[Cell, ...]] = []
-    for (group, game), steps in comparison.steps_to_target.items():
-        interval = comparison.median_steps_to_target[group, game]
-        rows.append(
-            (
-                game,
-                comparison.targets[game],
-                group,
-                int(np.isfinite(steps).sum()),
-                steps.size,
-                *_cells(interval),
-            )
-        )
-    columns = ("game", "target return", "group", "reached", "runs", "median steps", "low", "high")
-    return Table("sample_efficiency", "Steps to the target return", columns, rows)
-
-
-def improvement_summary(comparison: Comparison) -> Table:
-    """Every ordered pair of groups, with its interval."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            *pair,
-            format_interval(interval),
-            format_interval(comparison.improvements_over_training[pair]),
-        )
-        for pair, interval in comparison.improvements.items()
-    ]
-    columns = ("a run of", "outscores one of", "in the end", "in its mean over training")
-    return Table("pairs", "Probability of improvement", columns, rows)
-
-
-def layers_at_end(comparison: Comparison, game: str) -> Table:
-    """Diagnostics of every weight where the curves end."""
-    rows: list[tuple[Cell, ...]] = []
-    for name in weight_layers(comparison, game):
-        for group, curves in comparison.layers[game].items():
-            tags = [f"effective_lr/{name}/{q}" for q in ("p05", "p50", "p95")]
-            tags += [f"effective_lr_eps_bound/{name}", f"update_ratio/{name}"]
-            values = [float(curves[t].median[-1]) if t in curves else None for t in tags]
-            rows.append((name.removesuffix(".weight"), group, *values))
-    columns = ("layer", "group", "p05", "p50", "p95", "share bound by ε", "update ratio")
-    return Table(f"layers_{game}", f"Effective learning rates at the end, {game}", columns, rows)
-
-
 def _runs(comparison: Comparison) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for (group, game), runs in comparison.selection.runs.items():
-        finals = comparison.finals[group, game]
-        normalised = comparison.normalise(game, finals)
-        steps = comparison.steps_to_target.get((group, game))
-        for index, run in enumerate(runs):
-            rows.append(
-                (
-                    group,
-                    game,
-                    run.seed,
-                    float(finals[index]),
-                    float(normalised[index])
-                    if comparison.is_normalised and game in comparison.aggregate_games
-                    else None,
-                    float(comparison.areas[group, game][index]),
-                    None if steps is None else float(steps[index]),
-                    comparison.selection.ends[game],
-                    run.last_step,
-                    run.planned_agent_steps,
-                    run.is_unfinished,
-                    run.is_solved,
-                    None if run.seconds is None else float(run.seconds.values[-1]),
-                    run.protocol,
-                    run.score_kind,
-                    ", then ".join(run.codes),
-                    run.source,
-                )
-            )
-    columns = (
-        "group",
-        "game",
-        "seed",
-        "final_return",
-        "normalised_score",
-        "mean_return_over_training",
-        "steps_to_target",
-        "compared_at",
-        "last_step",
-        "planned_steps",
-        "unfinished",
-        "stopped_at_target",
-        "training_seconds",
-        "protocol",
-        "kind",
-        "code",
-        "source",
-    )
-    return Table("runs", "Runs", columns, rows)
+    cells = [
+        _run_cells(comparison, key, index)
+        for key, runs in comparison.selection.runs.items()
+        for index in range(len(runs))
+    ]
+    return Table("runs", "Runs", tuple(cells[0]), [tuple(row.values()) for row in cells])
+
+
+def _run_cells(comparison: Comparison, key: GroupGame, index: int) -> dict[str, Cell]:
+    """The cells of one run by column."""
+    group, game = key
+    run = comparison.selection.runs[key][index]
+    finals = comparison.finals[key]
+    has_normalised = comparison.is_normalised and game in comparison.aggregate_games
+    steps = comparison.steps_to_target.get(key)
+    return {
+        "group": group,
+        "game": game,
+        "seed": run.seed,
+        "final_return": float(finals[index]),
+        "normalised_score": (
+            float(comparison.normalise(game, finals)[index]) if has_normalised else None
+        ),
+        "mean_return_over_training": float(comparison.areas[key][index]),
+        "steps_to_target": None if steps is None else float(steps[index]),
+        "compared_at": comparison.selection.ends[game],
+        "last_step": run.last_step,
+        "planned_steps": run.planned_agent_steps,
+        "unfinished": run.is_unfinished,
+        "stopped_at_target": run.is_solved,
+        "training_seconds": None if run.seconds is None else float(run.seconds.values[-1]),
+        "protocol": run.protocol,
+        "kind": run.score_kind,
+        "code": ", then ".join(run.codes),
+        "source": run.source,
+    }
 
 
 def _aggregates(comparison: Comparison) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (name, group, *_cells(interval))
+        (name, group, *interval_cells(interval))
         for name, intervals in comparison.aggregates.items()
         for group, interval in intervals.items()
     ]
@@ -239,7 +77,7 @@ def _aggregates(comparison: Comparison) -> Table:
 
 def _games(comparison: Comparison) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (game, group, *_cells(interval))
+        (game, group, *interval_cells(interval))
         for (group, game), interval in comparison.final_means.items()
     ]
     return Table("games", "Final mean returns", ("game", "group", *INTERVAL_COLUMNS), rows)
@@ -247,7 +85,7 @@ def _games(comparison: Comparison) -> Table:
 
 def _improvements(comparison: Comparison) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (score, x, y, *_cells(interval))
+        (score, x, y, *interval_cells(interval))
         for score, improvements in (
             ("final return", comparison.improvements),
             ("mean over training", comparison.improvements_over_training),
@@ -299,15 +137,5 @@ def _layers(comparison: Comparison) -> Table:
     return Table("effective_learning_rates", "Diagnostics by layer", columns, rows)
 
 
-def _cells(interval: Interval) -> tuple[float, float, float]:
-    return float(interval.estimate), float(interval.low), float(interval.high)
-
-
 def _band_cells(band: Band) -> Iterable[tuple[Cell, ...]]:
     return zip(band.x.tolist(), *(values.tolist() for values in band.interval), strict=True)
-
-
-def _joined(values: Iterable[str], limit: int = 12) -> str:
-    names = list(dict.fromkeys(values))
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

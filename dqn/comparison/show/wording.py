@@ -2,15 +2,16 @@
 
 from dqn.comparison.compute.results import Comparison
 from dqn.comparison.statistics import Interval
+from dqn.run_format import parameter_of_median
 
 
 def weight_layers(comparison: Comparison, game: str) -> list[str]:
     """Parameters that are drawn: weights in the network's order; all where none is named so."""
     names = dict.fromkeys(
-        tag.removeprefix("effective_lr/").removesuffix("/p50")
+        name
         for curves in comparison.layers[game].values()
         for tag in curves
-        if tag.startswith("effective_lr/") and tag.endswith("/p50")
+        if (name := parameter_of_median(tag)) is not None
     )
     return [name for name in names if name.endswith("weight")] or list(names) or ["parameters"]
 

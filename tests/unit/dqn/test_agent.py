@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from parity.trajectories import can_fuse
+from helpers.trajectories import can_fuse
 from torch import nn
 
 import rmsprop

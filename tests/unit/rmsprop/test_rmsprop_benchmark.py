@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from parity.trajectories import can_fuse
+from helpers.trajectories import can_fuse
 
 BENCHMARK = Path(__file__).parents[3] / "scripts" / "benchmark.py"
 

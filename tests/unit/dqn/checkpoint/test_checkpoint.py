@@ -8,7 +8,7 @@ import resource
 import pytest
 import safetensors.torch
 import torch
-from small_checkpoints import Store, flip, small_state
+from helpers.small_checkpoints import Store, flip, small_state
 
 from dqn import checkpoint
 from dqn.checkpoint import CheckpointError, segments

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import torch
 import zstandard
-from small_checkpoints import Store, flip, noisy_checkpoint, small_state
+from helpers.small_checkpoints import Store, flip, noisy_checkpoint, small_state
 
 from dqn import checkpoint
 from dqn.checkpoint import CheckpointError, CheckpointFormatError, manifest

@@ -5,10 +5,10 @@ import re
 
 import pytest
 import yaml
-from config_files import OPTIMIZERS, composed, optimizer_arguments, yaml_of
+from helpers.config_files import OPTIMIZERS, composed, optimizer_arguments, yaml_of
+from helpers.tiny_runs import CARTPOLE, tiny_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from tiny_runs import CARTPOLE, tiny_config
 
 from dqn import train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 import yaml
-from config_files import EXPERIMENTS, OPTIMIZERS, composed, optimizer_arguments
-from tiny_runs import compose_config
+from helpers.config_files import EXPERIMENTS, OPTIMIZERS, composed, optimizer_arguments
+from helpers.tiny_runs import compose_config
 
 import rmsprop
 from dqn.config import CONFIG_DIR, validate

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from ale_py import Action
-from atari_oracle import AtariOracle, resize_by_area, zero_padded_stack
+from helpers.atari_oracle import AtariOracle, resize_by_area, zero_padded_stack
 
 from dqn.environments import AtariEnvironment, check_game, known_games
 from dqn.environments.protocols import MACHADO, NATURE

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atari_oracle import AtariOracle
+from helpers.atari_oracle import AtariOracle
+from helpers.tiny_runs import compose_config
 from omegaconf import OmegaConf
 from PIL import Image
-from tiny_runs import compose_config
 
 from dqn.environments import AtariEnvironment
 from dqn.environments.protocols import DQN_ZOO, NATURE, PROTOCOLS, AtariProtocol

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dqn.environments import AtariEnvironment, ControlEnvironment, action_log
+from dqn.environments import AtariEnvironment, ControlEnvironment
 from dqn.environments.action_log import ActionLog, nth_seed
 from dqn.environments.protocols import NATURE
 
@@ -17,7 +17,7 @@ SHORT_PERIOD = 40
 
 @pytest.fixture
 def short_seeding_period(monkeypatch):
-    monkeypatch.setattr(action_log, "SEEDING_PERIOD_AGENT_STEPS", SHORT_PERIOD)
+    monkeypatch.setattr(ActionLog, "seeding_period_agent_steps", SHORT_PERIOD)
 
 
 def atari(game, *, sticky, max_frames=108_000, num_envs=3):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from atari_oracle import AtariOracle
+from helpers.atari_oracle import AtariOracle
 from PIL import Image, ImageSequence
 
 from dqn.environments import AtariEnvironment, ControlEnvironment

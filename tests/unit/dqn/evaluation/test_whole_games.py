@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scripted_environment import Game, ScriptedEnvironment
+from helpers.scripted_environment import Game, ScriptedEnvironment
 
 from dqn.environments import ControlEnvironment
 from dqn.evaluation.whole_games import Evaluation, evaluate

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_runs import CARTPOLE, PONG, tiny_config
+from helpers.tiny_runs import CARTPOLE, PONG, tiny_config
 
 from dqn.config import ConfigError
 from dqn.run import assembly, games

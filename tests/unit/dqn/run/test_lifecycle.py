@@ -7,7 +7,7 @@ import signal
 import weakref
 
 import pytest
-from tiny_runs import read_lines, repeatable, tiny_config
+from helpers.tiny_runs import read_lines, repeatable, tiny_config
 
 from dqn import checkpoint
 from dqn.config import ConfigError

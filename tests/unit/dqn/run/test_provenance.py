@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import version
 
 import pytest
-from tiny_runs import read_lines, tiny_config
+from helpers.tiny_runs import read_lines, tiny_config
 
 from dqn.run import lifecycle
 from dqn.run.provenance import append_provenance, code_version

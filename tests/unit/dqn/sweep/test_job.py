@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from tiny_runs import tiny_config
+from helpers.tiny_runs import tiny_config
 
 from dqn.config import ConfigError, save_config
 from dqn.sweep import job

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_runs import tiny_config
+from helpers.tiny_runs import tiny_config
 
 from dqn import checkpoint
 from dqn.agent import NonFiniteError

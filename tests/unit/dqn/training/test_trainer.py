@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scripted_environment import Game
-from taped_training import Run, plan
+from helpers.scripted_environment import Game
+from helpers.taped_training import Run, plan
 
 from dqn.agent import NonFiniteError
 from dqn.training.trainer import GamesError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from written_runs import LAYER, write_tree
+from helpers.written_runs import LAYER, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 # The last evaluation of each run; the two before are 0 and half of it.

@@ -1,13 +1,18 @@
 """Whether two runs are the same bit for bit, clocks aside."""
 
-import json
 from pathlib import Path
 
 import torch
+from faults.tiny_runs import is_repeatable, read_lines, repeatable
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import read_lines, repeatable
 
 from dqn import checkpoint
+from dqn.run_format import (
+    BEST_WEIGHTS_FILE,
+    CHECKPOINTS_DIRECTORY,
+    EVALUATIONS_FILE,
+    METRICS_FILE,
+)
 
 
 class FrameNotes:
@@ -55,17 +60,18 @@ def content(run_dir: Path, spared=frozenset()):
 
     ``spared`` names what is not even read: a log that was damaged on purpose.
     """
-    newest = checkpoint.load(checkpoint.available(run_dir / "checkpoints")[-1])
+    checkpoints = run_dir / CHECKPOINTS_DIRECTORY
+    newest = checkpoint.load(checkpoint.available(checkpoints)[-1])
     state = newest.state
     notes = FrameNotes(state["replay"])
     newest.load_frames(notes)
     for part in ("telemetry", "config", "software"):
         del state[part]  # sizes of files with clock times in them; names of directories
     del state["trainer"]["interval"]["elapsed_seconds"]
-    weights, about = checkpoint.load_weights(run_dir / "checkpoints" / "best.safetensors")
+    weights, about = checkpoint.load_weights(checkpoints / BEST_WEIGHTS_FILE)
     logs = {
-        "metrics": lambda: repeatable(read_lines(run_dir / "metrics.jsonl")),
-        "evaluations": lambda: read_lines(run_dir / "evaluations.jsonl"),
+        "metrics": lambda: repeatable(read_lines(run_dir / METRICS_FILE)),
+        "evaluations": lambda: read_lines(run_dir / EVALUATIONS_FILE),
         "tensorboard": lambda: scalars(run_dir),
     }
     return {
@@ -84,10 +90,5 @@ def scalars(run_dir: Path):
     return {
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
-        if not tag.startswith("speed/") and not tag.endswith("_seconds")
+        if is_repeatable(tag)
     }
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    found = differences(content(one), content(other))
-    assert not found, json.dumps(found[:20], indent=1)

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import torch
-from scripted_environment import ScriptedEnvironment
 from torch import nn
 
 from dqn.agent import LearnOutput
 from dqn.evaluation.whole_games import Evaluation
 from dqn.training.plan import TrainingPlan
 from dqn.training.trainer import Trainer
+from helpers.scripted_environment import ScriptedEnvironment
 
 PLAN = TrainingPlan(
     total_agent_steps=20,

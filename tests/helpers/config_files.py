@@ -3,9 +3,9 @@
 from functools import cache
 
 from omegaconf import OmegaConf
-from tiny_runs import compose_config
 
 from dqn.config import CONFIG_DIR
+from helpers.tiny_runs import compose_config
 
 
 @cache

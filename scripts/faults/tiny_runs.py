@@ -1,14 +1,9 @@
-"""Runs of seconds: configured as by the command line, and their metrics read back."""
+"""Runs of seconds, as overrides of the command line, and their metrics read back."""
 
 import json
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-
-from dqn.config import CONFIG_DIR, TrainConfig, validate
-
-# Every number that a test counts with is stated: the experiment may be tuned anew.
+# Every number that a test counts with is stated, because the experiment may be tuned anew.
 CARTPOLE = (
     "experiment=cartpole",
     "network.hidden_sizes=[16]",
@@ -57,26 +52,16 @@ MINATAR = (
 )
 
 
-def compose_config(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
-
-
-def tiny_config(run_dir: Path, *overrides: str, base: tuple[str, ...] = CARTPOLE) -> TrainConfig:
-    return validate(compose_config(*base, f"run_dir={run_dir}", *overrides))
-
-
 def read_lines(path: Path) -> list[dict[str, object]]:
+    """The objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_repeatable(tag: str) -> bool:
+    """Whether a metric does not depend on the clock."""
+    return not tag.startswith("speed/") and not tag.endswith("_seconds")
 
 
 def repeatable(lines: list[dict[str, object]]) -> list[dict[str, object]]:
     """Lines without what depends on the clock."""
-    return [
-        {
-            key: value
-            for key, value in line.items()
-            if not key.startswith("speed/") and not key.endswith("_seconds")
-        }
-        for line in lines
-    ]
+    return [{tag: value for tag, value in line.items() if is_repeatable(tag)} for line in lines]

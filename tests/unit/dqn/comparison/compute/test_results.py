@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from written_runs import make_run
+from helpers.written_runs import make_run
 
 from dqn.comparison.compute.intervals import Inference
 from dqn.comparison.compute.results import compare
@@ -186,21 +186,3 @@ def test_intervals_repeat_with_the_seed_and_change_with_it():
     one, same, other = (compare(selection, Inference(seed=s, **FAST)) for s in (1, 1, 2))
     assert one.aggregates == same.aggregates
     assert one.aggregates["mean"]["adam"] != other.aggregates["mean"]["adam"]
-
-
-@pytest.mark.parametrize(("num_groups", "num_bands"), [(8, 8), (9, 0)])
-def test_bands_are_drawn_while_they_can_be_told_apart(num_groups, num_bands):
-    pytest.importorskip("matplotlib", reason="needs rmsprop-dqn[compare]")
-    from matplotlib.collections import FillBetweenPolyCollection
-
-    from dqn.comparison.show.figures import draw
-
-    runs = [make_run(f"group{g}", seed=s) for g in range(num_groups) for s in range(1, 6)]
-    (drawing,) = [
-        d for d in draw(compare(select(runs), Inference(**FAST))) if d.name == "learning_curves"
-    ]
-    axes = drawing.figure.axes[0]
-    bands = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
-    assert len(bands) == num_bands
-    assert len(axes.lines) == num_groups
-    assert ("--only" in drawing.caption) == (num_bands == 0)
