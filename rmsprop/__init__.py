@@ -19,7 +19,6 @@ from rmsprop.effective_lr import (
     effective_learning_rates,
     update_ratios,
 )
-from rmsprop.fused import get_num_threads, set_num_threads
 from rmsprop.monitor import EffectiveLearningRateMonitor
 from rmsprop.optimizer import RMSprop
 from rmsprop.step_size import (
@@ -29,6 +28,7 @@ from rmsprop.step_size import (
     gradient_scale,
     matching_constants,
 )
+from rmsprop.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "Adagrad",

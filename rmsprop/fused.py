@@ -18,7 +18,6 @@ import ctypes
 import dataclasses
 import functools
 import logging
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from rmsprop.rule import (
     bias_correction_at,
     decayed_learning_rate,
 )
+from rmsprop.threads import get_num_threads, may_use_openmp
 
 _logger = logging.getLogger("rmsprop")
 
@@ -221,52 +221,6 @@ def adagrad_fused(
         _step_on_cpu(_subset(tensors, indices), flags, constants)
 
 
-_num_threads: int | None = None
-# OpenMP's threads do not survive a fork, and a child that asks for them hangs.
-_is_forked = False
-
-
-def _note_fork() -> None:
-    global _is_forked
-    _is_forked = True
-
-
-if hasattr(os, "register_at_fork"):  # Not on Windows, where nothing forks.
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def set_num_threads(num_threads: int | None) -> None:
-    """Threads of the fused step on the CPU, for all optimizers of this process.
-
-    Other C++ on ``csrc/thread_pool.hpp`` asks for the same number.
-
-    Unless this is called they are PyTorch's, which are awake when a backward pass has just ended.
-    With a number they are the step's own: to be chosen where PyTorch computes with one thread, or
-    where other processes keep cores busy, for PyTorch's wait for each other at every step and stall
-    there. The result is the same for every number, and for both kinds.
-
-    Args:
-        num_threads: None for PyTorch's, ``torch.get_num_threads()`` of them.
-
-    Raises:
-        ValueError: ``num_threads`` is not positive.
-
-    >>> set_num_threads(2)
-    >>> get_num_threads()
-    2
-    >>> set_num_threads(None)
-    """
-    global _num_threads
-    if num_threads is not None and num_threads < 1:
-        raise ValueError(f"num_threads={num_threads} must be at least 1, or None")
-    _num_threads = num_threads
-
-
-def get_num_threads() -> int:
-    """Threads of the fused step on the CPU."""
-    return torch.get_num_threads() if _num_threads is None else _num_threads
-
-
 _Tensors = tuple[TensorList, TensorList, TensorList, TensorList | None, TensorList | None]
 
 
@@ -295,7 +249,7 @@ def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
         flags,
         ctypes.byref(constants),
         get_num_threads(),
-        _num_threads is None and not _is_forked,
+        may_use_openmp(),
     )
     for original, copy in copies:
         original.copy_(copy)

@@ -1,8 +1,6 @@
 """The foreach, fused and compiled paths against the for-loop: parameters and every state tensor."""
 
 import itertools
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from parity.trajectories import can_fuse
 from torch import Tensor
 
-from rmsprop import Adagrad, RMSprop, get_num_threads, set_num_threads
+from rmsprop import Adagrad, RMSprop, set_num_threads
 from rmsprop.foreach import rmsprop_foreach
 from rmsprop.fused import _compiled
 from rmsprop.rule import RMSpropHyperparameters
@@ -184,35 +182,6 @@ def test_fused_step_covers_tensors_of_many_blocks_on_any_number_of_threads(num_t
         torch.set_num_threads(torch_threads)
     for param, twin in zip(params, expected, strict=True):
         torch.testing.assert_close(param, twin, rtol=1e-6, atol=1e-7)
-
-
-def test_number_of_threads_is_pytorchs_unless_it_is_set():
-    assert get_num_threads() == torch.get_num_threads()
-    with pytest.raises(ValueError, match="num_threads=0 must be at least 1"):
-        set_num_threads(0)
-
-
-@needs_compiler
-@pytest.mark.parametrize("chosen", [3, None])
-def test_a_forked_process_steps_although_its_parent_had_threads(chosen):
-    """OpenMP's threads do not survive a fork: a child that used them would hang."""
-    script = f"""if True:
-        import os, signal, torch, rmsprop
-        torch.set_num_threads(1 if {chosen} else 3)
-        rmsprop.set_num_threads({chosen})
-        param = torch.zeros(300_000)
-        param.grad = torch.ones(300_000)
-        optimizer = rmsprop.RMSprop([param], lr=0.1, fused=True)
-        optimizer.step()
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            optimizer.step()
-            os._exit(0)
-        optimizer.step()
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 magnitude = st.sampled_from([0.0, 1e-38, 1e-20, 1e-6, 1.0, 1e6, 1e18, 1e30, 3e38])
