@@ -19,13 +19,13 @@ import dataclasses
 import functools
 import logging
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from rmsprop.batch import ParameterBatch
 from rmsprop.build import load_library
 from rmsprop.foreach import adagrad_foreach, count_step, rmsprop_foreach
 from rmsprop.rule import (
@@ -37,8 +37,6 @@ from rmsprop.rule import (
 from rmsprop.threads import get_num_threads, may_use_openmp
 
 _logger = logging.getLogger("rmsprop")
-
-TensorList = list[Tensor]
 
 _CPP_TYPES = {
     torch.float32: "float",
@@ -76,19 +74,17 @@ _CENTERED, _MOMENTUM, _NESTEROV, _EPS_INSIDE_SQRT, _COUPLED_DECAY, _BIAS_CORRECT
 )
 
 
-def why_not(params: TensorList, *others: TensorList) -> str | None:
-    """Why these tensors cannot take the fused step; None if they can.
+def why_not(batch: ParameterBatch) -> str | None:
+    """Why a batch of one device and dtype cannot take the fused step; None if it can.
 
-    Args:
-        params: parameters of one device and dtype.
-        others: lists parallel to it: the gradients first, then the states if there are any.
+    Its states may still be missing.
     """
-    device, dtype = params[0].device, params[0].dtype
+    device, dtype = batch.params[0].device, batch.params[0].dtype
     if device.type not in ("cpu", "cuda"):
         return f"it runs on cpu and cuda, not on {device.type}"
     if dtype not in _CPP_TYPES:
         return f"it takes floating-point parameters, not {dtype}"
-    for param, *mates in zip(params, *others, strict=True):
+    for param, *mates in zip(batch.params, batch.grads, *batch.states.values(), strict=True):
         # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
         if type(param) not in (Tensor, torch.nn.Parameter):
             return f"it takes plain tensors, not {type(param).__name__}"
@@ -111,14 +107,14 @@ def why_not(params: TensorList, *others: TensorList) -> str | None:
     return None
 
 
-def is_default_for(params: TensorList, *others: TensorList) -> bool:
+def is_default_for(batch: ParameterBatch) -> bool:
     """Whether ``fused=None`` takes the fused step: on the CPU, where it repeats the for-loop.
 
     Says once, in the log, why it cannot.
     """
-    if not params[0].is_cpu or params[0].dtype not in (torch.float32, torch.float64):
+    if not batch.params[0].is_cpu or batch.params[0].dtype not in (torch.float32, torch.float64):
         return False
-    reason = why_not(params, *others)
+    reason = why_not(batch)
     if reason is not None:
         _say_once(reason)
     return reason is None
@@ -130,31 +126,39 @@ def _say_once(reason: str) -> None:
 
 
 def rmsprop_fused(
-    params: TensorList,
-    grads: TensorList,
-    square_avgs: TensorList,
-    grad_avgs: TensorList | None,
-    momentum_buffers: TensorList | None,
-    steps: TensorList,
-    hyper: RMSpropHyperparameters,
-    grad_scale: float = 1.0,
+    batch: ParameterBatch, hyper: RMSpropHyperparameters, grad_scale: float = 1.0
 ) -> None:
-    """:func:`rmsprop.rule.rmsprop_step` for lists of tensors of one device and dtype.
+    """:func:`rmsprop.rule.rmsprop_step` for a batch of one device and dtype.
 
     Args:
         grad_scale: gradients are multiplied by it first (to undo an AMP loss scale).
     """
-    if not params[0].is_cpu:
-        grads = _scaled(grads, grad_scale)
-        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
-        _compiled(rmsprop_foreach)(
-            params, grads, square_avgs, grad_avgs, momentum_buffers, steps, hyper
-        )
+    if not batch.params[0].is_cpu:
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, batch.params[0].device))
+        _compiled(rmsprop_foreach)(batch.with_scaled_grads(grad_scale), hyper)
         return
-    count_step(steps)
+    count_step(batch.steps)
+    constants = _rmsprop_constants(hyper, grad_scale)
+    flags = (
+        _CENTERED * ("grad_avg" in batch.states)
+        | _MOMENTUM * ("momentum_buffer" in batch.states)
+        | _NESTEROV * hyper.nesterov
+        | _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt
+        | _COUPLED_DECAY * (constants.coupled_decay != 0)
+        | _BIAS_CORRECTION * hyper.bias_correction
+    )
+    if not hyper.bias_correction:
+        _step_on_cpu(batch, "square_avg", flags, constants)
+        return
+    for part in batch.by_step():
+        constants.bias_correction = bias_correction_at(part.steps[0], hyper.alpha)
+        _step_on_cpu(part, "square_avg", flags, constants)
+
+
+def _rmsprop_constants(hyper: RMSpropHyperparameters, grad_scale: float) -> _Constants:
     lr, weight_decay = float(hyper.lr), hyper.weight_decay
     decoupled = hyper.decoupled_weight_decay
-    constants = _Constants(
+    return _Constants(
         grad_scale=-grad_scale if hyper.maximize else grad_scale,
         coupled_decay=0.0 if decoupled else weight_decay,
         param_scale=1 - lr * weight_decay if decoupled else 1.0,
@@ -168,39 +172,22 @@ def rmsprop_fused(
         buffer_lr=lr if hyper.lr_in_momentum else 1.0,
         param_lr=1.0 if hyper.lr_in_momentum else lr,
     )
-    flags = (
-        _CENTERED * (grad_avgs is not None)
-        | _MOMENTUM * (momentum_buffers is not None)
-        | _NESTEROV * hyper.nesterov
-        | _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt
-        | _COUPLED_DECAY * (constants.coupled_decay != 0)
-        | _BIAS_CORRECTION * hyper.bias_correction
-    )
-    tensors = (params, grads, square_avgs, grad_avgs, momentum_buffers)
-    if not hyper.bias_correction:
-        _step_on_cpu(tensors, flags, constants)
-        return
-    for step, indices in _by_step(steps):
-        constants.bias_correction = bias_correction_at(step, hyper.alpha)
-        _step_on_cpu(_subset(tensors, indices), flags, constants)
 
 
 def adagrad_fused(
-    params: TensorList,
-    grads: TensorList,
-    sums: TensorList,
-    steps: TensorList,
-    hyper: AdagradHyperparameters,
-    grad_scale: float = 1.0,
+    batch: ParameterBatch, hyper: AdagradHyperparameters, grad_scale: float = 1.0
 ) -> None:
-    """:func:`rmsprop.rule.adagrad_step` for lists of tensors of one device and dtype."""
-    if not params[0].is_cpu:
-        grads = _scaled(grads, grad_scale)
-        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
-        _compiled(adagrad_foreach)(params, grads, sums, steps, hyper)
+    """:func:`rmsprop.rule.adagrad_step` for a batch of one device and dtype.
+
+    Args:
+        grad_scale: gradients are multiplied by it first (to undo an AMP loss scale).
+    """
+    if not batch.params[0].is_cpu:
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, batch.params[0].device))
+        _compiled(adagrad_foreach)(batch.with_scaled_grads(grad_scale), hyper)
         return
-    count_step(steps)
-    # RMSprop whose average neither decays nor discounts the new square.
+    count_step(batch.steps)
+    # Adagrad is RMSprop whose average neither decays nor discounts the new square.
     constants = _Constants(
         grad_scale=-grad_scale if hyper.maximize else grad_scale,
         coupled_decay=hyper.weight_decay,
@@ -212,20 +199,18 @@ def adagrad_fused(
         lr=float(hyper.lr),
     )
     flags = _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt | _COUPLED_DECAY * (hyper.weight_decay != 0)
-    tensors = (params, grads, sums, None, None)
     if hyper.lr_decay == 0:
-        _step_on_cpu(tensors, flags, constants)
+        _step_on_cpu(batch, "sum", flags, constants)
         return
-    for step, indices in _by_step(steps):
-        constants.lr = float(decayed_learning_rate(hyper.lr, hyper.lr_decay, step))
-        _step_on_cpu(_subset(tensors, indices), flags, constants)
+    for part in batch.by_step():
+        constants.lr = float(decayed_learning_rate(hyper.lr, hyper.lr_decay, part.steps[0]))
+        _step_on_cpu(part, "sum", flags, constants)
 
 
-_Tensors = tuple[TensorList, TensorList, TensorList, TensorList | None, TensorList | None]
-
-
-def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
-    params, grads, *states = tensors
+def _step_on_cpu(batch: ParameterBatch, squares: str, flags: int, constants: _Constants) -> None:
+    """Hand one batch to the C++ code; ``squares`` names the state in place of ``square_avg``."""
+    params, grads = batch.params, batch.grads
+    states = [batch.states.get(name) for name in (squares, "grad_avg", "momentum_buffer")]
     step = _cpu_function(params[0].dtype)
     addresses, sizes = array("q"), array("q")
     copies: list[tuple[Tensor, Tensor]] = []
@@ -304,32 +289,5 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _as_tensor(lr: float | Tensor, device: torch.device) -> Tensor:
-    # As a number it would be compiled into the kernel, and every new value compiled anew.
+    # A number would be compiled into the kernel, and every new value would be compiled anew.
     return lr if isinstance(lr, Tensor) else torch.full((), lr, device=device)
-
-
-def _scaled(grads: TensorList, grad_scale: float) -> TensorList:
-    return grads if grad_scale == 1 else list(torch._foreach_mul(grads, grad_scale))
-
-
-def _by_step(steps: TensorList) -> Iterator[tuple[Tensor, list[int]]]:
-    """Group parameters by the number of steps they have taken (a None gradient takes none)."""
-    groups = defaultdict(list)
-    for index, step in enumerate(steps):
-        groups[step.item()].append(index)
-    for indices in groups.values():
-        yield steps[indices[0]], indices
-
-
-def _subset(tensors: _Tensors, indices: list[int]) -> _Tensors:
-    def chosen(tensor_list: TensorList) -> TensorList:
-        return [tensor_list[index] for index in indices]
-
-    params, grads, square_avgs, grad_avgs, momentum_buffers = tensors
-    return (
-        chosen(params),
-        chosen(grads),
-        chosen(square_avgs),
-        None if grad_avgs is None else chosen(grad_avgs),
-        None if momentum_buffers is None else chosen(momentum_buffers),
-    )

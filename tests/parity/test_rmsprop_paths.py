@@ -10,6 +10,7 @@ from parity.trajectories import can_fuse
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop, set_num_threads
+from rmsprop.batch import ParameterBatch
 from rmsprop.foreach import rmsprop_foreach
 from rmsprop.fused import _compiled
 from rmsprop.rule import RMSpropHyperparameters
@@ -356,15 +357,17 @@ def test_what_is_compiled_for_cuda_agrees_with_the_for_loop_and_compiles_once(op
     params = [torch.linspace(-1, 1, 40).view(5, 8), torch.ones(3)]
     expected = [param.clone() for param in params]
     oracle = RMSprop(expected, **options, **SLOW)
-    square_avgs, steps = [torch.zeros_like(p) for p in params], [torch.zeros(()) for _ in params]
-    buffers = [torch.zeros_like(p) for p in params] if "momentum" in options else None
+    steps, states = [torch.zeros(()) for _ in params], ["square_avg"]
+    if "momentum" in options:
+        states.append("momentum_buffer")
+    states = {name: [torch.zeros_like(param) for param in params] for name in states}
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     for step in range(4):
         lr = 0.1 / (1 + step)
         grads = [torch.sin(param + step) for param in expected]
         hyper = RMSpropHyperparameters(lr=torch.tensor(lr), alpha=0.99, **({"eps": 1e-8} | options))
-        _compiled(rmsprop_foreach)(params, grads, square_avgs, None, buffers, steps, hyper)
+        _compiled(rmsprop_foreach)(ParameterBatch(params, grads, steps, states), hyper)
         oracle.param_groups[0]["lr"] = lr
         for twin, grad in zip(expected, grads, strict=True):
             twin.grad = grad

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop, effective_learning_rates, fused
+from rmsprop.batch import ParameterBatch
 
 BOTH = pytest.mark.parametrize("optimizer_class", [RMSprop, Adagrad])
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -189,7 +190,10 @@ def test_parameters_of_mixed_dtypes_share_a_group_and_keep_their_dtype(optimizer
 @BOTH
 @pytest.mark.parametrize("path", [{"fused": True}, {"fused": None}])
 def test_grad_scaler_on_the_cpu_steps_as_without_it_and_skips_on_overflow(optimizer_class, path):
-    if path["fused"] and fused.why_not([torch.ones(1)], [torch.ones(1)]) is not None:
+    if (
+        path["fused"]
+        and fused.why_not(ParameterBatch([torch.ones(1)], [torch.ones(1)])) is not None
+    ):
         pytest.skip("no C++ compiler on this machine")
     scaled, plain = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
     optimizer, oracle = optimizer_class([scaled], **path), optimizer_class([plain], fused=False)
