@@ -168,7 +168,7 @@ class ElementwiseOptimizer(Optimizer):
             state = self.state[param]
             if "step" not in state:
                 if group["fused"]:
-                    # Refused here, the parameter is left without a state that cannot be stepped.
+                    # Checked before the state is made: a refused parameter keeps none behind.
                     _require_fused(ParameterBatch([real_param], [real_grad]))
                 state["step"] = _step_tensor(param, 0.0, group)
             batch.params.append(real_param)
@@ -191,8 +191,7 @@ _IMPLEMENTATION_DEFAULTS: dict[str, object] = {
     "differentiable": False,
 }
 
-# The devices on which torch.optim allows `capturable`; see torch/optim/optimizer.py,
-# _get_capturable_supported_devices.
+# torch.optim allows `capturable` on these: _get_capturable_supported_devices in its optimizer.py.
 _CAPTURABLE_DEVICES = ("cuda", "xpu", "hpu", "xla")
 
 

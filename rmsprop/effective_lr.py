@@ -184,7 +184,7 @@ def _rate(
             "effective learning rates are defined for RMSprop, Adagrad, Adam, AdamW and SGD, "
             f"got {type(optimizer).__name__}"
         )
-    # torch.optim.Adagrad makes its state before the first step.
+    # A state need not mean a step taken: torch.optim.Adagrad makes its own at construction.
     if "step" not in state or state["step"] == 0:
         return None
     eps, eps_inside_sqrt = group["eps"], group.get("eps_inside_sqrt", False)

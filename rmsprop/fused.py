@@ -214,7 +214,7 @@ def _step_on_cpu(batch: ParameterBatch, squares: str, flags: int, constants: _Co
     step = _cpu_function(params[0].dtype)
     addresses, sizes = array("q"), array("q")
     copies: list[tuple[Tensor, Tensor]] = []
-    # Copies must outlive the call, for which the C++ code only has their addresses.
+    # Copies must outlive the call: the C++ code has only their addresses.
     flat_grads = []
     for index, param in enumerate(params):
         layout = _memory_format(param)
@@ -263,8 +263,8 @@ def _flat(
     return copy
 
 
-# (num_tensors, addresses, sizes, flags, constants, num_threads, use_openmp), as in
-# csrc/fused_cpu.cpp.
+# The arguments are those in csrc/fused_cpu.cpp: num_tensors, addresses, sizes, flags, constants,
+# num_threads, use_openmp.
 _PROTOTYPE = ctypes.CFUNCTYPE(
     None,
     ctypes.c_int64,

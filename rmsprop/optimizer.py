@@ -1,5 +1,7 @@
-"""The class RMSprop: validation, groups, state and the choice of path. The mathematics is in
-:mod:`rmsprop.rule`."""
+"""The class RMSprop: its settings, their validation, and the state it needs.
+
+The mathematics is in :mod:`rmsprop.rule`; groups and the choice of path are in :mod:`rmsprop.base`.
+"""
 
 from __future__ import annotations
 
