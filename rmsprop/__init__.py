@@ -6,20 +6,14 @@
 
 Read :mod:`rmsprop.rule` first: it is the mathematics. Then :mod:`rmsprop.optimizer` for the class,
 :mod:`rmsprop.dialects` for the settings of other libraries, :mod:`rmsprop.effective_lr` for
-effective learning rates, :mod:`rmsprop.monitor` to log them from any training script, and
-:mod:`rmsprop.step_size` to convert one setting's constants to another's step size.
+effective learning rates, :mod:`rmsprop.summaries` for their spread, :mod:`rmsprop.monitor` to log
+it from any training script, and :mod:`rmsprop.step_size` to convert one setting's constants to
+another's step size.
 """
 
 from rmsprop.adagrad import Adagrad
 from rmsprop.dialects import RMSpropOptions, dialects
-from rmsprop.effective_lr import (
-    LayerSummary,
-    Log10Histogram,
-    effective_learning_rate_summaries,
-    effective_learning_rates,
-    update_ratios,
-)
-from rmsprop.fused import get_num_threads, set_num_threads
+from rmsprop.effective_lr import effective_learning_rates, update_ratios
 from rmsprop.monitor import EffectiveLearningRateMonitor
 from rmsprop.optimizer import RMSprop
 from rmsprop.step_size import (
@@ -29,6 +23,8 @@ from rmsprop.step_size import (
     gradient_scale,
     matching_constants,
 )
+from rmsprop.summaries import LayerSummary, Log10Histogram, effective_learning_rate_summaries
+from rmsprop.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "Adagrad",

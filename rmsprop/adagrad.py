@@ -1,4 +1,4 @@
-"""The class Adagrad, on the same rails as RMSprop: the sum in place of the moving average."""
+"""The class Adagrad, on RMSprop's base class: the sum in place of the moving average."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from rmsprop.base import (
-    Batch,
     ElementwiseOptimizer,
     Group,
     check_implementation,
     check_learning_rate,
     check_non_negative,
-    scalar_lr,
+    hyperparameters,
 )
+from rmsprop.batch import ParameterBatch
 from rmsprop.foreach import adagrad_foreach
 from rmsprop.fused import adagrad_fused
 from rmsprop.rule import AdagradHyperparameters, adagrad_step
@@ -100,30 +100,15 @@ class Adagrad(ElementwiseOptimizer):
     def _initial_state(self, group: Group) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
-    def _for_loop(self, batch: Batch, group: Group) -> None:
-        hyper = hyperparameters(group)
+    def _for_loop(self, batch: ParameterBatch, group: Group) -> None:
+        hyper = hyperparameters(AdagradHyperparameters, group)
         for param, grad, sum_, step in zip(
             batch.params, batch.grads, batch.states["sum"], batch.steps, strict=True
         ):
             adagrad_step(param, grad, sum_, step, hyper)
 
-    def _foreach(self, batch: Batch, group: Group) -> None:
-        hyper = hyperparameters(group)
-        adagrad_foreach(batch.params, batch.grads, batch.states["sum"], batch.steps, hyper)
+    def _foreach(self, batch: ParameterBatch, group: Group) -> None:
+        adagrad_foreach(batch, hyperparameters(AdagradHyperparameters, group))
 
-    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
-        hyper = hyperparameters(group)
-        sums = batch.states["sum"]
-        adagrad_fused(batch.params, batch.grads, sums, batch.steps, hyper, grad_scale)
-
-
-def hyperparameters(group: Group) -> AdagradHyperparameters:
-    """The constants of a group of :class:`Adagrad`, in the form the rule takes."""
-    return AdagradHyperparameters(
-        lr=scalar_lr(group["lr"]),
-        eps=group["eps"],
-        lr_decay=group["lr_decay"],
-        weight_decay=group["weight_decay"],
-        eps_inside_sqrt=group["eps_inside_sqrt"],
-        maximize=group["maximize"],
-    )
+    def _fused(self, batch: ParameterBatch, group: Group, grad_scale: float) -> None:
+        adagrad_fused(batch, hyperparameters(AdagradHyperparameters, group), grad_scale)

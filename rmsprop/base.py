@@ -1,4 +1,4 @@
-"""The rails that RMSprop and Adagrad run on: groups, lazy state, closures, choice of path.
+"""The base class of RMSprop and Adagrad: groups, lazy state, closures, choice of path.
 
 No mathematics here. A subclass says which state tensors it needs and how to step a batch of
 parameters; this class collects them from the groups as ``torch.optim`` does.
@@ -6,9 +6,9 @@ parameters; this class collects them from the groups as ``torch.optim`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, overload
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -16,39 +16,13 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from rmsprop import fused
+from rmsprop.batch import ParameterBatch
+from rmsprop.rule import AdagradHyperparameters, RMSpropHyperparameters
+
+Hyperparameters = TypeVar("Hyperparameters", RMSpropHyperparameters, AdagradHyperparameters)
 
 Group = dict[str, Any]
 """One of ``torch.optim.Optimizer.param_groups``."""
-
-
-@dataclass
-class Batch:
-    """The parameters of one group that have a gradient, as real-valued tensors.
-
-    Lists are parallel: ``states["square_avg"][i]`` belongs to ``params[i]``. A complex parameter
-    and its state appear as ``torch.view_as_real`` of themselves, so that real and imaginary parts
-    have effective learning rates of their own, as in ``torch.optim``.
-    """
-
-    params: list[Tensor] = field(default_factory=list)
-    grads: list[Tensor] = field(default_factory=list)
-    steps: list[Tensor] = field(default_factory=list)
-    states: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    def by_device_and_dtype(self) -> Iterable[Batch]:
-        """The batch in parts that foreach and fused operations can take at once."""
-        parts: dict[tuple[torch.device, torch.dtype], Batch] = {}
-        for index, param in enumerate(self.params):
-            key = (param.device, param.dtype)
-            if key not in parts:
-                parts[key] = Batch(states={name: [] for name in self.states})
-            part = parts[key]
-            part.params.append(param)
-            part.grads.append(self.grads[index])
-            part.steps.append(self.steps[index])
-            for name, tensors in self.states.items():
-                part.states[name].append(tensors[index])
-        return parts.values()
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -69,15 +43,15 @@ class ElementwiseOptimizer(Optimizer):
         """Name and first value of every elementwise state tensor that ``group`` needs."""
         raise NotImplementedError
 
-    def _for_loop(self, batch: Batch, group: Group) -> None:
+    def _for_loop(self, batch: ParameterBatch, group: Group) -> None:
         """Take one step, parameter by parameter."""
         raise NotImplementedError
 
-    def _foreach(self, batch: Batch, group: Group) -> None:
+    def _foreach(self, batch: ParameterBatch, group: Group) -> None:
         """Take one step for parameters of one device and dtype, operation by operation."""
         raise NotImplementedError
 
-    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
+    def _fused(self, batch: ParameterBatch, group: Group, grad_scale: float) -> None:
         """Take one step for parameters of one device and dtype, in one pass over memory."""
         raise NotImplementedError
 
@@ -147,7 +121,7 @@ class ElementwiseOptimizer(Optimizer):
                 self._update(self._collect(group), group)
         return loss
 
-    def _update(self, batch: Batch, group: Group) -> None:
+    def _update(self, batch: ParameterBatch, group: Group) -> None:
         if group["capturable"] and not torch.compiler.is_compiling():
             _check_capturable(batch)
         grad_scale = self._grad_scale()
@@ -155,13 +129,10 @@ class ElementwiseOptimizer(Optimizer):
             path = _choose_path(part, group)
             if path == "fused":
                 self._fused(part, group, grad_scale)
-                continue
-            if grad_scale != 1.0:
-                part.grads = [grad * grad_scale for grad in part.grads]
-            if path == "foreach":
-                self._foreach(part, group)
+            elif path == "foreach":
+                self._foreach(part.with_scaled_grads(grad_scale), group)
             else:
-                self._for_loop(part, group)
+                self._for_loop(part.with_scaled_grads(grad_scale), group)
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -179,9 +150,9 @@ class ElementwiseOptimizer(Optimizer):
         grad_scale: Tensor | None = getattr(self, "grad_scale", None)
         return 1.0 if grad_scale is None else 1.0 / grad_scale.item()
 
-    def _collect(self, group: Group) -> Batch:
+    def _collect(self, group: Group) -> ParameterBatch:
         needed = self._initial_state(group)
-        batch = Batch(states={name: [] for name in needed})
+        batch = ParameterBatch(states={name: [] for name in needed})
         for param in group["params"]:
             grad = param.grad
             if grad is None:
@@ -197,14 +168,14 @@ class ElementwiseOptimizer(Optimizer):
             state = self.state[param]
             if "step" not in state:
                 if group["fused"]:
-                    # Before there is a state that could not be stepped either.
-                    _require_fused(Batch([real_param], [real_grad]))
+                    # Checked before the state is made: a refused parameter keeps none behind.
+                    _require_fused(ParameterBatch([real_param], [real_grad]))
                 state["step"] = _step_tensor(param, 0.0, group)
             batch.params.append(real_param)
             batch.grads.append(real_grad)
             batch.steps.append(state["step"])
             for name, value in needed.items():
-                # Created when first needed, so that momentum or centring may be switched on late.
+                # A state is made when first needed: momentum or centring may be switched on late.
                 if name not in state:
                     state[name] = _filled_like(param, value)
                 tensor = state[name]
@@ -220,12 +191,11 @@ _IMPLEMENTATION_DEFAULTS: dict[str, object] = {
     "differentiable": False,
 }
 
-# The devices on which torch.optim allows `capturable`; see torch/optim/optimizer.py,
-# _get_capturable_supported_devices.
+# torch.optim allows `capturable` on these: _get_capturable_supported_devices in its optimizer.py.
 _CAPTURABLE_DEVICES = ("cuda", "xpu", "hpu", "xla")
 
 
-def _check_capturable(batch: Batch) -> None:
+def _check_capturable(batch: ParameterBatch) -> None:
     for param, step in zip(batch.params, batch.steps, strict=True):
         if param.device.type not in _CAPTURABLE_DEVICES or step.device != param.device:
             raise RuntimeError(
@@ -260,21 +230,39 @@ def check_implementation(group: Group) -> None:
         raise RuntimeError("`foreach` does not support `differentiable`; set one of them to False")
 
 
-def scalar_lr(lr: float | Tensor) -> float | Tensor:
-    """``lr`` as a number or a 0-d tensor: more dimensions would broadcast against parameters."""
-    return lr.reshape(()) if isinstance(lr, Tensor) and lr.dim() > 0 else lr
+# Asking ``fields`` at every step would cost each one a microsecond.
+_FIELD_NAMES = {
+    kind: tuple(field.name for field in fields(kind))
+    for kind in (RMSpropHyperparameters, AdagradHyperparameters)
+}
+
+
+def hyperparameters(kind: type[Hyperparameters], group: Group) -> Hyperparameters:
+    """The constants of a group in the form the rule takes: each field of ``kind`` is a key of it.
+
+    >>> group = {"lr": torch.tensor([0.1]), "eps": 1e-8, "lr_decay": 0, "weight_decay": 0}
+    >>> group |= {"eps_inside_sqrt": False, "maximize": False, "foreach": None}
+    >>> hyperparameters(AdagradHyperparameters, group).lr
+    tensor(0.1000)
+    """
+    constants = {name: group[name] for name in _FIELD_NAMES[kind]}
+    lr = constants["lr"]
+    if isinstance(lr, Tensor) and lr.dim() > 0:
+        # More than 0 dimensions would broadcast against the parameters.
+        constants["lr"] = lr.reshape(())
+    return kind(**constants)
 
 
 def _step_tensor(param: Tensor, value: float, group: Group) -> Tensor:
-    # torch.optim counts in float64 when that is the default dtype, else in float32; on the CPU
-    # unless the step must be readable by a kernel.
+    # torch.optim counts in float64 when that is the default dtype, else in float32. The step is on
+    # the CPU unless a kernel must be able to read it.
     dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
     device = param.device if group["capturable"] or group["fused"] else "cpu"
     return torch.tensor(value, dtype=dtype, device=device)
 
 
-def _require_fused(batch: Batch) -> None:
-    reason = fused.why_not(batch.params, batch.grads, *batch.states.values())
+def _require_fused(batch: ParameterBatch) -> None:
+    reason = fused.why_not(batch)
     if reason is not None:
         raise RuntimeError(
             "`fused=True` requires all the params to be floating point Tensors on cpu or cuda, and "
@@ -282,7 +270,7 @@ def _require_fused(batch: Batch) -> None:
         )
 
 
-def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "fused"]:
+def _choose_path(batch: ParameterBatch, group: Group) -> Literal["for-loop", "foreach", "fused"]:
     """What was asked for, else the fastest path that is safe here."""
     if group["fused"]:
         _require_fused(batch)
@@ -293,11 +281,9 @@ def _choose_path(batch: Batch, group: Group) -> Literal["for-loop", "foreach", "
         return "for-loop"
     if torch.compiler.is_compiling():
         return "foreach"
-    if group["fused"] is None and fused.is_default_for(
-        batch.params, batch.grads, *batch.states.values()
-    ):
+    if group["fused"] is None and fused.is_default_for(batch):
         return "fused"
-    # As torch.optim: together on a GPU, where launching kernels costs more than the memory.
+    # torch.optim chooses so too: on a GPU launching kernels costs more than the memory for foreach.
     plain = all(type(param) in (Tensor, torch.nn.Parameter) for param in batch.params)
     return "foreach" if plain and batch.params[0].is_cuda else "for-loop"
 

@@ -25,13 +25,13 @@ from pathlib import Path
 _logger = logging.getLogger("rmsprop")
 
 _SOURCE = Path(__file__).parent / "csrc" / "fused_cpu.cpp"
-# For all sources, of other packages too.
+# Every source may include these headers, also a source of another package.
 _HEADERS = (Path(__file__).parent / "csrc" / "thread_pool.hpp",)
 
-# Not -ffast-math: infinities, NaN and the order of operations are to stay as in the for-loop. And
-# products and sums are fused where the source says so, not where the compiler finds it faster.
+# -ffast-math is absent: infinities, NaN and the order of operations must stay as in the for-loop.
+# -ffp-contract=off lets the source alone decide where a product and a sum are fused.
 _FLAGS = (
-    "-std=c++2a",  # as compilers from before 2020 call C++20
+    "-std=c++2a",  # the name of C++20 that compilers from before 2020 know too
     "-O3",
     "-fPIC",
     "-pthread",
@@ -39,9 +39,10 @@ _FLAGS = (
     "-fno-trapping-math",
     "-ffp-contract=off",
 )
-# From fastest to most portable. OpenMP's functions are left undefined and resolve to the runtime
-# that PyTorch has loaded, so that both share its threads; where that is another one, no library
-# loads and the next variant takes only OpenMP's hints for loops.
+# Variants go from the fastest to the most portable. OpenMP's functions are left undefined and
+# resolve to the runtime that PyTorch has loaded, so that both share its threads. If PyTorch has
+# loaded another runtime, the library does not load, and the next variant takes only OpenMP's hints
+# for loops.
 _VARIANTS = (
     ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
     ("-march=native", "-mprefer-vector-width=512", "-fopenmp-simd"),
@@ -100,7 +101,7 @@ def find_or_build(source: Path, stem: str, extra_flags: tuple[str, ...]) -> ctyp
         candidates.append((f"{stem}-{key}.so", flags))
     if directory is not None:
         for name, _ in candidates:
-            # What is damaged is passed by.
+            # A damaged library does not load, and the next candidate is tried.
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(directory / name))
     compiler = _compiler()
@@ -134,8 +135,8 @@ def _build(
         _run([compiler, *flags, include, "-c", str(source), "-o", str(object_file)])
         _run([compiler, "-shared", "-pthread", str(object_file), "-o", str(library)])
         loaded = ctypes.CDLL(str(library))
-        # Moved there whole and after it has loaded: no other process ever finds half a library, or
-        # one that replaces what works for it.
+        # The library is moved whole, and only after it has loaded: another process never finds half
+        # a library, nor a broken one in place of one that works.
         if directory is not None:
             with contextlib.suppress(OSError):
                 library.replace(directory / name)
@@ -143,7 +144,7 @@ def _build(
 
 
 def _scratch(directory: Path | None) -> tempfile.TemporaryDirectory[str]:
-    """A folder beside the target, where a move is atomic; else the system's, for this process."""
+    """A folder in ``directory``, from which a move is atomic; else a temporary one elsewhere."""
     if directory is not None:
         with contextlib.suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rmsprop.batch import ParameterBatch
 from rmsprop.rule import (
     AdagradHyperparameters,
     RMSpropHyperparameters,
@@ -22,16 +23,11 @@ from rmsprop.rule import (
 TensorList = list[Tensor]
 
 
-def rmsprop_foreach(
-    params: TensorList,
-    grads: TensorList,
-    square_avgs: TensorList,
-    grad_avgs: TensorList | None,
-    momentum_buffers: TensorList | None,
-    steps: TensorList,
-    hyper: RMSpropHyperparameters,
-) -> None:
-    """:func:`rmsprop.rule.rmsprop_step` for lists of tensors of one device and dtype."""
+def rmsprop_foreach(batch: ParameterBatch, hyper: RMSpropHyperparameters) -> None:
+    """:func:`rmsprop.rule.rmsprop_step` for a batch of one device and dtype."""
+    params, grads, steps = batch.params, batch.grads, batch.steps
+    square_avgs, grad_avgs = batch.states["square_avg"], batch.states.get("grad_avg")
+    momentum_buffers = batch.states.get("momentum_buffer")
     lr, alpha, momentum = hyper.lr, hyper.alpha, hyper.momentum
     count_step(steps)
     if hyper.maximize:
@@ -64,14 +60,10 @@ def rmsprop_foreach(
         _add_scaled_(params, momentum_buffers, scale=-param_lr)
 
 
-def adagrad_foreach(
-    params: TensorList,
-    grads: TensorList,
-    sums: TensorList,
-    steps: TensorList,
-    hyper: AdagradHyperparameters,
-) -> None:
-    """:func:`rmsprop.rule.adagrad_step` for lists of tensors of one device and dtype."""
+def adagrad_foreach(batch: ParameterBatch, hyper: AdagradHyperparameters) -> None:
+    """:func:`rmsprop.rule.adagrad_step` for a batch of one device and dtype."""
+    params, grads, steps = batch.params, batch.grads, batch.steps
+    sums = batch.states["sum"]
     count_step(steps)
     if hyper.maximize:
         grads = list(torch._foreach_neg(grads))
@@ -90,7 +82,7 @@ def adagrad_foreach(
 def count_step(steps: TensorList) -> None:
     """Add 1 to every step."""
     if steps[0].is_cpu and not torch.compiler.is_compiling():
-        # On the CPU foreach is a loop, which would wrap the number 1 into a new tensor every time.
+        # On the CPU foreach is a loop that would wrap the number 1 into a new tensor every time.
         torch._foreach_add_(steps, torch.tensor(1.0), alpha=1.0)
     else:
         torch._foreach_add_(steps, 1)
@@ -108,10 +100,10 @@ def _denominators(
         variances = list(torch._foreach_addcmul(square_avgs, grad_avgs, grad_avgs, value=-1))
         torch._foreach_clamp_min_(variances, 0)
     if corrections is not None:
-        # One by one, since parameters of a group may have taken different numbers of steps.
+        # Each has a correction of its own: parameters may have taken different numbers of steps.
         variances = [q / correction for q, correction in zip(variances, corrections, strict=True)]
     if variances is not square_avgs:
-        # Ours to write to, which saves memory of the size of the parameters.
+        # The variances are temporaries: writing to them saves memory of the parameters' size.
         if eps_inside_sqrt:
             torch._foreach_add_(variances, eps)
         torch._foreach_sqrt_(variances)

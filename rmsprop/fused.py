@@ -18,15 +18,14 @@ import ctypes
 import dataclasses
 import functools
 import logging
-import os
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from rmsprop.batch import ParameterBatch
 from rmsprop.build import load_library
 from rmsprop.foreach import adagrad_foreach, count_step, rmsprop_foreach
 from rmsprop.rule import (
@@ -35,10 +34,9 @@ from rmsprop.rule import (
     bias_correction_at,
     decayed_learning_rate,
 )
+from rmsprop.threads import get_num_threads, may_use_openmp
 
 _logger = logging.getLogger("rmsprop")
-
-TensorList = list[Tensor]
 
 _CPP_TYPES = {
     torch.float32: "float",
@@ -76,19 +74,17 @@ _CENTERED, _MOMENTUM, _NESTEROV, _EPS_INSIDE_SQRT, _COUPLED_DECAY, _BIAS_CORRECT
 )
 
 
-def why_not(params: TensorList, *others: TensorList) -> str | None:
-    """Why these tensors cannot take the fused step; None if they can.
+def why_not(batch: ParameterBatch) -> str | None:
+    """Why a batch of one device and dtype cannot take the fused step; None if it can.
 
-    Args:
-        params: parameters of one device and dtype.
-        others: lists parallel to it: the gradients first, then the states if there are any.
+    Its states may still be missing.
     """
-    device, dtype = params[0].device, params[0].dtype
+    device, dtype = batch.params[0].device, batch.params[0].dtype
     if device.type not in ("cpu", "cuda"):
         return f"it runs on cpu and cuda, not on {device.type}"
     if dtype not in _CPP_TYPES:
         return f"it takes floating-point parameters, not {dtype}"
-    for param, *mates in zip(params, *others, strict=True):
+    for param, *mates in zip(batch.params, batch.grads, *batch.states.values(), strict=True):
         # Subclasses (DTensor, FakeTensor, ...) do not own plain memory.
         if type(param) not in (Tensor, torch.nn.Parameter):
             return f"it takes plain tensors, not {type(param).__name__}"
@@ -111,14 +107,14 @@ def why_not(params: TensorList, *others: TensorList) -> str | None:
     return None
 
 
-def is_default_for(params: TensorList, *others: TensorList) -> bool:
+def is_default_for(batch: ParameterBatch) -> bool:
     """Whether ``fused=None`` takes the fused step: on the CPU, where it repeats the for-loop.
 
     Says once, in the log, why it cannot.
     """
-    if not params[0].is_cpu or params[0].dtype not in (torch.float32, torch.float64):
+    if not batch.params[0].is_cpu or batch.params[0].dtype not in (torch.float32, torch.float64):
         return False
-    reason = why_not(params, *others)
+    reason = why_not(batch)
     if reason is not None:
         _say_once(reason)
     return reason is None
@@ -130,31 +126,39 @@ def _say_once(reason: str) -> None:
 
 
 def rmsprop_fused(
-    params: TensorList,
-    grads: TensorList,
-    square_avgs: TensorList,
-    grad_avgs: TensorList | None,
-    momentum_buffers: TensorList | None,
-    steps: TensorList,
-    hyper: RMSpropHyperparameters,
-    grad_scale: float = 1.0,
+    batch: ParameterBatch, hyper: RMSpropHyperparameters, grad_scale: float = 1.0
 ) -> None:
-    """:func:`rmsprop.rule.rmsprop_step` for lists of tensors of one device and dtype.
+    """:func:`rmsprop.rule.rmsprop_step` for a batch of one device and dtype.
 
     Args:
         grad_scale: gradients are multiplied by it first (to undo an AMP loss scale).
     """
-    if not params[0].is_cpu:
-        grads = _scaled(grads, grad_scale)
-        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
-        _compiled(rmsprop_foreach)(
-            params, grads, square_avgs, grad_avgs, momentum_buffers, steps, hyper
-        )
+    if not batch.params[0].is_cpu:
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, batch.params[0].device))
+        _compiled(rmsprop_foreach)(batch.with_scaled_grads(grad_scale), hyper)
         return
-    count_step(steps)
+    count_step(batch.steps)
+    constants = _rmsprop_constants(hyper, grad_scale)
+    flags = (
+        _CENTERED * ("grad_avg" in batch.states)
+        | _MOMENTUM * ("momentum_buffer" in batch.states)
+        | _NESTEROV * hyper.nesterov
+        | _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt
+        | _COUPLED_DECAY * (constants.coupled_decay != 0)
+        | _BIAS_CORRECTION * hyper.bias_correction
+    )
+    if not hyper.bias_correction:
+        _step_on_cpu(batch, "square_avg", flags, constants)
+        return
+    for part in batch.by_step():
+        constants.bias_correction = bias_correction_at(part.steps[0], hyper.alpha)
+        _step_on_cpu(part, "square_avg", flags, constants)
+
+
+def _rmsprop_constants(hyper: RMSpropHyperparameters, grad_scale: float) -> _Constants:
     lr, weight_decay = float(hyper.lr), hyper.weight_decay
     decoupled = hyper.decoupled_weight_decay
-    constants = _Constants(
+    return _Constants(
         grad_scale=-grad_scale if hyper.maximize else grad_scale,
         coupled_decay=0.0 if decoupled else weight_decay,
         param_scale=1 - lr * weight_decay if decoupled else 1.0,
@@ -168,39 +172,22 @@ def rmsprop_fused(
         buffer_lr=lr if hyper.lr_in_momentum else 1.0,
         param_lr=1.0 if hyper.lr_in_momentum else lr,
     )
-    flags = (
-        _CENTERED * (grad_avgs is not None)
-        | _MOMENTUM * (momentum_buffers is not None)
-        | _NESTEROV * hyper.nesterov
-        | _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt
-        | _COUPLED_DECAY * (constants.coupled_decay != 0)
-        | _BIAS_CORRECTION * hyper.bias_correction
-    )
-    tensors = (params, grads, square_avgs, grad_avgs, momentum_buffers)
-    if not hyper.bias_correction:
-        _step_on_cpu(tensors, flags, constants)
-        return
-    for step, indices in _by_step(steps):
-        constants.bias_correction = bias_correction_at(step, hyper.alpha)
-        _step_on_cpu(_subset(tensors, indices), flags, constants)
 
 
 def adagrad_fused(
-    params: TensorList,
-    grads: TensorList,
-    sums: TensorList,
-    steps: TensorList,
-    hyper: AdagradHyperparameters,
-    grad_scale: float = 1.0,
+    batch: ParameterBatch, hyper: AdagradHyperparameters, grad_scale: float = 1.0
 ) -> None:
-    """:func:`rmsprop.rule.adagrad_step` for lists of tensors of one device and dtype."""
-    if not params[0].is_cpu:
-        grads = _scaled(grads, grad_scale)
-        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, params[0].device))
-        _compiled(adagrad_foreach)(params, grads, sums, steps, hyper)
+    """:func:`rmsprop.rule.adagrad_step` for a batch of one device and dtype.
+
+    Args:
+        grad_scale: gradients are multiplied by it first (to undo an AMP loss scale).
+    """
+    if not batch.params[0].is_cpu:
+        hyper = dataclasses.replace(hyper, lr=_as_tensor(hyper.lr, batch.params[0].device))
+        _compiled(adagrad_foreach)(batch.with_scaled_grads(grad_scale), hyper)
         return
-    count_step(steps)
-    # RMSprop whose average neither decays nor discounts the new square.
+    count_step(batch.steps)
+    # Adagrad is RMSprop whose average neither decays nor discounts the new square.
     constants = _Constants(
         grad_scale=-grad_scale if hyper.maximize else grad_scale,
         coupled_decay=hyper.weight_decay,
@@ -212,70 +199,22 @@ def adagrad_fused(
         lr=float(hyper.lr),
     )
     flags = _EPS_INSIDE_SQRT * hyper.eps_inside_sqrt | _COUPLED_DECAY * (hyper.weight_decay != 0)
-    tensors = (params, grads, sums, None, None)
     if hyper.lr_decay == 0:
-        _step_on_cpu(tensors, flags, constants)
+        _step_on_cpu(batch, "sum", flags, constants)
         return
-    for step, indices in _by_step(steps):
-        constants.lr = float(decayed_learning_rate(hyper.lr, hyper.lr_decay, step))
-        _step_on_cpu(_subset(tensors, indices), flags, constants)
+    for part in batch.by_step():
+        constants.lr = float(decayed_learning_rate(hyper.lr, hyper.lr_decay, part.steps[0]))
+        _step_on_cpu(part, "sum", flags, constants)
 
 
-_num_threads: int | None = None
-# OpenMP's threads do not survive a fork, and a child that asks for them hangs.
-_is_forked = False
-
-
-def _note_fork() -> None:
-    global _is_forked
-    _is_forked = True
-
-
-if hasattr(os, "register_at_fork"):  # Not on Windows, where nothing forks.
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def set_num_threads(num_threads: int | None) -> None:
-    """Threads of the fused step on the CPU, for all optimizers of this process.
-
-    Other C++ on ``csrc/thread_pool.hpp`` asks for the same number.
-
-    Unless this is called they are PyTorch's, which are awake when a backward pass has just ended.
-    With a number they are the step's own: to be chosen where PyTorch computes with one thread, or
-    where other processes keep cores busy, for PyTorch's wait for each other at every step and stall
-    there. The result is the same for every number, and for both kinds.
-
-    Args:
-        num_threads: None for PyTorch's, ``torch.get_num_threads()`` of them.
-
-    Raises:
-        ValueError: ``num_threads`` is not positive.
-
-    >>> set_num_threads(2)
-    >>> get_num_threads()
-    2
-    >>> set_num_threads(None)
-    """
-    global _num_threads
-    if num_threads is not None and num_threads < 1:
-        raise ValueError(f"num_threads={num_threads} must be at least 1, or None")
-    _num_threads = num_threads
-
-
-def get_num_threads() -> int:
-    """Threads of the fused step on the CPU."""
-    return torch.get_num_threads() if _num_threads is None else _num_threads
-
-
-_Tensors = tuple[TensorList, TensorList, TensorList, TensorList | None, TensorList | None]
-
-
-def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
-    params, grads, *states = tensors
+def _step_on_cpu(batch: ParameterBatch, squares: str, flags: int, constants: _Constants) -> None:
+    """Hand one batch to the C++ code; ``squares`` names the state in place of ``square_avg``."""
+    params, grads = batch.params, batch.grads
+    states = [batch.states.get(name) for name in (squares, "grad_avg", "momentum_buffer")]
     step = _cpu_function(params[0].dtype)
     addresses, sizes = array("q"), array("q")
     copies: list[tuple[Tensor, Tensor]] = []
-    # Copies must outlive the call, for which the C++ code only has their addresses.
+    # Copies must outlive the call: the C++ code has only their addresses.
     flat_grads = []
     for index, param in enumerate(params):
         layout = _memory_format(param)
@@ -295,7 +234,7 @@ def _step_on_cpu(tensors: _Tensors, flags: int, constants: _Constants) -> None:
         flags,
         ctypes.byref(constants),
         get_num_threads(),
-        _num_threads is None and not _is_forked,
+        may_use_openmp(),
     )
     for original, copy in copies:
         original.copy_(copy)
@@ -324,8 +263,8 @@ def _flat(
     return copy
 
 
-# (num_tensors, addresses, sizes, flags, constants, num_threads, use_openmp), as in
-# csrc/fused_cpu.cpp.
+# The arguments are those in csrc/fused_cpu.cpp: num_tensors, addresses, sizes, flags, constants,
+# num_threads, use_openmp.
 _PROTOTYPE = ctypes.CFUNCTYPE(
     None,
     ctypes.c_int64,
@@ -350,32 +289,5 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _as_tensor(lr: float | Tensor, device: torch.device) -> Tensor:
-    # As a number it would be compiled into the kernel, and every new value compiled anew.
+    # A number would be compiled into the kernel, and every new value would be compiled anew.
     return lr if isinstance(lr, Tensor) else torch.full((), lr, device=device)
-
-
-def _scaled(grads: TensorList, grad_scale: float) -> TensorList:
-    return grads if grad_scale == 1 else list(torch._foreach_mul(grads, grad_scale))
-
-
-def _by_step(steps: TensorList) -> Iterator[tuple[Tensor, list[int]]]:
-    """Group parameters by the number of steps they have taken (a None gradient takes none)."""
-    groups = defaultdict(list)
-    for index, step in enumerate(steps):
-        groups[step.item()].append(index)
-    for indices in groups.values():
-        yield steps[indices[0]], indices
-
-
-def _subset(tensors: _Tensors, indices: list[int]) -> _Tensors:
-    def chosen(tensor_list: TensorList) -> TensorList:
-        return [tensor_list[index] for index in indices]
-
-    params, grads, square_avgs, grad_avgs, momentum_buffers = tensors
-    return (
-        chosen(params),
-        chosen(grads),
-        chosen(square_avgs),
-        None if grad_avgs is None else chosen(grad_avgs),
-        None if momentum_buffers is None else chosen(momentum_buffers),
-    )

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rmsprop.effective_lr import (
-    LayerSummary,
-    effective_learning_rate_summaries,
-    parameter_names,
-    update_ratios,
-)
+from rmsprop.effective_lr import parameter_names, update_ratios
+from rmsprop.summaries import LayerSummary, effective_learning_rate_summaries
 
 
 class SummaryWriter(Protocol):
@@ -46,7 +41,8 @@ class EffectiveLearningRateMonitor:
 
     - ``effective_lr/<parameter>/p05``, ``p50``, ``p95``: quantiles over its elements;
     - ``effective_lr_eps_bound/<parameter>``: share of elements where ε outweighs the root;
-    - ``effective_lr_log10/<parameter>``: histogram of log10 of the rates;
+    - ``effective_lr_log10/<parameter>``: histogram of log10 of the rates, if any is finite and
+      positive;
     - ``update_ratio/<parameter>``: ‖Δθ‖ / ‖θ‖ of the step just taken.
 
     Args:
@@ -60,6 +56,7 @@ class EffectiveLearningRateMonitor:
         ValueError: if ``period_steps`` is not positive.
         TypeError: at the first step written, for an optimizer without effective learning rates.
 
+    >>> import torch
     >>> class Printer:
     ...     def add_scalar(self, tag, scalar_value, global_step):
     ...         if tag.endswith("p50"):
@@ -119,24 +116,9 @@ class EffectiveLearningRateMonitor:
         self._before = {}
 
     def _write_summary(self, name: str, summary: LayerSummary) -> None:
-        for quantile in ("p05", "p50", "p95"):
-            tag = f"effective_lr/{name}/{quantile}"
-            self._writer.add_scalar(tag, getattr(summary, quantile), self.num_steps)
-        tag = f"effective_lr_eps_bound/{name}"
-        self._writer.add_scalar(tag, summary.eps_bound, self.num_steps)
-        histogram = summary.log10_histogram
-        if sum(histogram.counts) == 0:
-            return
-        edges, counts = torch.tensor(histogram.bin_edges), torch.tensor(histogram.counts)
-        centres = (edges[:-1] + edges[1:]) / 2
-        self._writer.add_histogram_raw(
-            tag=f"effective_lr_log10/{name}",
-            min=histogram.bin_edges[0],
-            max=histogram.bin_edges[-1],
-            num=sum(histogram.counts),
-            sum=float((centres * counts).sum()),
-            sum_squares=float((centres**2 * counts).sum()),
-            bucket_limits=list(histogram.bin_edges[1:]),
-            bucket_counts=list(histogram.counts),
-            global_step=self.num_steps,
-        )
+        for tag, value in summary.scalars(name).items():
+            self._writer.add_scalar(tag, value, self.num_steps)
+        histogram = summary.log10_histogram.tensorboard()
+        if histogram is not None:
+            tag = f"effective_lr_log10/{name}"
+            self._writer.add_histogram_raw(tag, **histogram, global_step=self.num_steps)

@@ -1,5 +1,7 @@
-"""The class RMSprop: validation, groups, state and the choice of path. The mathematics is in
-:mod:`rmsprop.rule`."""
+"""The class RMSprop: its settings, their validation, and the state it needs.
+
+The mathematics is in :mod:`rmsprop.rule`; groups and the choice of path are in :mod:`rmsprop.base`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from rmsprop.base import (
-    Batch,
     ElementwiseOptimizer,
     Group,
     check_implementation,
     check_learning_rate,
     check_non_negative,
-    scalar_lr,
+    hyperparameters,
 )
+from rmsprop.batch import ParameterBatch
 from rmsprop.foreach import rmsprop_foreach
 from rmsprop.fused import rmsprop_fused
 from rmsprop.rule import RMSpropHyperparameters, rmsprop_step
@@ -172,8 +174,8 @@ class RMSprop(ElementwiseOptimizer):
             initial_state["grad_avg"] = 0.0
         return initial_state
 
-    def _for_loop(self, batch: Batch, group: Group) -> None:
-        hyper = hyperparameters(group)
+    def _for_loop(self, batch: ParameterBatch, group: Group) -> None:
+        hyper = hyperparameters(RMSpropHyperparameters, group)
         absent: list[Tensor | None] = [None] * len(batch.params)
         for param, grad, square_avg, grad_avg, momentum_buffer, step in zip(
             batch.params,
@@ -186,41 +188,8 @@ class RMSprop(ElementwiseOptimizer):
         ):
             rmsprop_step(param, grad, square_avg, grad_avg, momentum_buffer, step, hyper)
 
-    def _foreach(self, batch: Batch, group: Group) -> None:
-        rmsprop_foreach(*_tensor_lists(batch), hyperparameters(group))
+    def _foreach(self, batch: ParameterBatch, group: Group) -> None:
+        rmsprop_foreach(batch, hyperparameters(RMSpropHyperparameters, group))
 
-    def _fused(self, batch: Batch, group: Group, grad_scale: float) -> None:
-        rmsprop_fused(*_tensor_lists(batch), hyperparameters(group), grad_scale)
-
-
-_OptionalList = list[Tensor] | None
-
-
-def _tensor_lists(
-    batch: Batch,
-) -> tuple[list[Tensor], list[Tensor], list[Tensor], _OptionalList, _OptionalList, list[Tensor]]:
-    return (
-        batch.params,
-        batch.grads,
-        batch.states["square_avg"],
-        batch.states.get("grad_avg"),
-        batch.states.get("momentum_buffer"),
-        batch.steps,
-    )
-
-
-def hyperparameters(group: Group) -> RMSpropHyperparameters:
-    """The constants of a group of :class:`RMSprop`, in the form the rule takes."""
-    return RMSpropHyperparameters(
-        lr=scalar_lr(group["lr"]),
-        alpha=group["alpha"],
-        eps=group["eps"],
-        weight_decay=group["weight_decay"],
-        momentum=group["momentum"],
-        eps_inside_sqrt=group["eps_inside_sqrt"],
-        lr_in_momentum=group["lr_in_momentum"],
-        nesterov=group["nesterov"],
-        bias_correction=group["bias_correction"],
-        decoupled_weight_decay=group["decoupled_weight_decay"],
-        maximize=group["maximize"],
-    )
+    def _fused(self, batch: ParameterBatch, group: Group, grad_scale: float) -> None:
+        rmsprop_fused(batch, hyperparameters(RMSpropHyperparameters, group), grad_scale)

@@ -178,7 +178,7 @@ def rmsprop_denominator(
         variance = square_avg.addcmul(grad_avg, grad_avg, value=-1).clamp_min_(0)
     if bias_correction is not None:
         variance = variance / bias_correction
-    # In place where it can be: a temporary of a layer's size costs as much as the arithmetic.
+    # Temporaries are reused: a new one of a layer's size costs as much as the arithmetic.
     if eps_inside_sqrt:
         return variance.add(eps).sqrt_()
     root = variance.sqrt() if variance is square_avg else variance.sqrt_()

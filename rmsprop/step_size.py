@@ -254,5 +254,5 @@ def _check_positive(**constants: float) -> None:
 
 
 def _tidy(value: float) -> float:
-    """Without the last bits that a root and its square leave behind."""
+    """``value`` rounded to 12 digits, which drops the error of a root and its square."""
     return float(f"{value:.12g}")

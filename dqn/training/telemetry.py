@@ -4,7 +4,6 @@ The x-axis everywhere is agent steps (decisions), never emulator frames.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import sys
@@ -126,22 +125,12 @@ class Telemetry:
             self._report(error)
 
     def write_histogram(self, agent_steps: int, tag: str, histogram: Log10Histogram) -> None:
-        """A ready histogram, to TensorBoard only."""
-        edges, counts = histogram.bin_edges, histogram.counts
-        centres = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-        weighted = list(zip(centres, counts, strict=True))
+        """A ready histogram, to TensorBoard only; nothing if it is empty."""
+        raw = histogram.tensorboard()
+        if raw is None:
+            return
         try:
-            self._tensorboard.add_histogram_raw(
-                tag,
-                min=edges[0],
-                max=edges[-1],
-                num=sum(counts),
-                sum=sum(centre * count for centre, count in weighted),
-                sum_squares=sum(centre**2 * count for centre, count in weighted),
-                bucket_limits=edges[1:],
-                bucket_counts=counts,
-                global_step=agent_steps,
-            )
+            self._tensorboard.add_histogram_raw(tag, **raw, global_step=agent_steps)
         except OSError as error:
             self._report(error)
 

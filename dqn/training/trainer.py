@@ -286,12 +286,7 @@ class Trainer:
             metrics[f"update_ratio/{name}"] = ratio
         if self._diagnose is not None:
             for name, summary in self._diagnose(self.agent.optimizer).items():
-                metrics |= {
-                    f"effective_lr/{name}/p05": summary.p05,
-                    f"effective_lr/{name}/p50": summary.p50,
-                    f"effective_lr/{name}/p95": summary.p95,
-                    f"effective_lr_eps_bound/{name}": summary.eps_bound,
-                }
+                metrics |= summary.scalars(name)
                 if self._log_histograms:
                     self._telemetry.write_histogram(
                         self.agent_steps, f"effective_lr_log10/{name}", summary.log10_histogram

@@ -3,8 +3,8 @@
 // operation and in the same order, so that float32 and float64 results differ from the for-loop by
 // rounding only; reduced precision is computed in float32 and rounded once.
 //
-// Compiled by rmsprop/build.py into a shared library with a C interface, with RMSPROP_SCALAR the type
-// of the parameters: float, double, bfloat16 or _Float16. Needs no PyTorch headers.
+// rmsprop/build.py compiles this file into a shared library with a C interface, with RMSPROP_SCALAR
+// the type of the parameters: float, double, bfloat16 or _Float16. It needs no PyTorch headers.
 
 #include <algorithm>
 #include <cmath>
@@ -51,8 +51,8 @@ inline void store(bfloat16& target, float value) {  // To nearest, ties to even;
   target.bits = value != value ? 0x7fc0 : static_cast<uint16_t>(rounded >> 16);
 }
 
-// a * b + c rounded once, where the processor can. So PyTorch's vectorised addcmul, lerp and add do,
-// and it matters: for the variance v - m * m, which nearly cancels, and where m * m overflows.
+// a * b + c rounded once, where the processor can. PyTorch's vectorised addcmul, lerp and add round
+// once too. That shows in the variance v - m * m, which nearly cancels, and where m * m overflows.
 template <typename A>
 inline A multiply_add(A a, A b, A c) {
 #ifdef __FP_FAST_FMAF

@@ -1,8 +1,6 @@
 """The foreach, fused and compiled paths against the for-loop: parameters and every state tensor."""
 
 import itertools
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rmsprop import Adagrad, RMSprop, get_num_threads, set_num_threads
+from rmsprop import Adagrad, RMSprop, set_num_threads
+from rmsprop.batch import ParameterBatch
 from rmsprop.foreach import rmsprop_foreach
 from rmsprop.fused import _compiled
 from rmsprop.rule import RMSpropHyperparameters
@@ -186,35 +185,6 @@ def test_fused_step_covers_tensors_of_many_blocks_on_any_number_of_threads(num_t
         torch.testing.assert_close(param, twin, rtol=1e-6, atol=1e-7)
 
 
-def test_number_of_threads_is_pytorchs_unless_it_is_set():
-    assert get_num_threads() == torch.get_num_threads()
-    with pytest.raises(ValueError, match="num_threads=0 must be at least 1"):
-        set_num_threads(0)
-
-
-@needs_compiler
-@pytest.mark.parametrize("chosen", [3, None])
-def test_a_forked_process_steps_although_its_parent_had_threads(chosen):
-    """OpenMP's threads do not survive a fork: a child that used them would hang."""
-    script = f"""if True:
-        import os, signal, torch, rmsprop
-        torch.set_num_threads(1 if {chosen} else 3)
-        rmsprop.set_num_threads({chosen})
-        param = torch.zeros(300_000)
-        param.grad = torch.ones(300_000)
-        optimizer = rmsprop.RMSprop([param], lr=0.1, fused=True)
-        optimizer.step()
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            optimizer.step()
-            os._exit(0)
-        optimizer.step()
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-
-
 magnitude = st.sampled_from([0.0, 1e-38, 1e-20, 1e-6, 1.0, 1e6, 1e18, 1e30, 3e38])
 number = st.one_of(
     st.builds(lambda m, s: m * s, magnitude, st.sampled_from([-1.0, 1.0, 0.7])),
@@ -387,15 +357,17 @@ def test_what_is_compiled_for_cuda_agrees_with_the_for_loop_and_compiles_once(op
     params = [torch.linspace(-1, 1, 40).view(5, 8), torch.ones(3)]
     expected = [param.clone() for param in params]
     oracle = RMSprop(expected, **options, **SLOW)
-    square_avgs, steps = [torch.zeros_like(p) for p in params], [torch.zeros(()) for _ in params]
-    buffers = [torch.zeros_like(p) for p in params] if "momentum" in options else None
+    steps, states = [torch.zeros(()) for _ in params], ["square_avg"]
+    if "momentum" in options:
+        states.append("momentum_buffer")
+    states = {name: [torch.zeros_like(param) for param in params] for name in states}
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     for step in range(4):
         lr = 0.1 / (1 + step)
         grads = [torch.sin(param + step) for param in expected]
         hyper = RMSpropHyperparameters(lr=torch.tensor(lr), alpha=0.99, **({"eps": 1e-8} | options))
-        _compiled(rmsprop_foreach)(params, grads, square_avgs, None, buffers, steps, hyper)
+        _compiled(rmsprop_foreach)(ParameterBatch(params, grads, steps, states), hyper)
         oracle.param_groups[0]["lr"] = lr
         for twin, grad in zip(expected, grads, strict=True):
             twin.grad = grad

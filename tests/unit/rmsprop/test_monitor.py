@@ -48,13 +48,24 @@ def test_values_written_are_those_of_the_step_just_taken():
     before = param.clone()
     train(optimizer, param, 1)
     summary = effective_learning_rate_summaries(optimizer)["w"]
-    assert writer.scalars["effective_lr/w/p50", 2] == summary.p50
+    for tag, value in summary.scalars("w").items():
+        assert writer.scalars[tag, 2] == value
     ratio = ((param - before).norm() / before.norm()).item()
     assert writer.scalars["update_ratio/w", 2] == pytest.approx(ratio, rel=1e-6)
     histogram = writer.histograms["effective_lr_log10/w", 2]
+    assert histogram == summary.log10_histogram.tensorboard()
     assert histogram["num"] == sum(histogram["bucket_counts"]) == 10
     assert len(histogram["bucket_limits"]) == len(histogram["bucket_counts"])
     assert histogram["min"] * 10 <= histogram["sum"] <= histogram["max"] * 10
+
+
+def test_a_histogram_without_a_finite_positive_rate_is_not_written():
+    param, writer = torch.ones(10), RecordingWriter()
+    optimizer = RMSprop([("w", param)], lr=0.0)
+    EffectiveLearningRateMonitor(optimizer, writer, period_steps=1)
+    train(optimizer, param, 1)
+    assert writer.scalars["effective_lr/w/p50", 1] == 0.0
+    assert writer.histograms == {}
 
 
 def test_a_monitored_run_is_the_run_without_a_monitor():

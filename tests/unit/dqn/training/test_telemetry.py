@@ -104,6 +104,13 @@ def test_histogram_reaches_tensorboard_bucket_by_bucket(tmp_path):
     assert value.sum_squares == pytest.approx(5 * 3.5**2 + 2 * 1.5**2)
 
 
+def test_an_empty_histogram_is_not_written(tmp_path):
+    histogram = Log10Histogram(bin_edges=(-4.0, -3.0), counts=(0,))
+    with Telemetry(tmp_path, frame_skip=1) as telemetry:
+        telemetry.write_histogram(10, "effective_lr_log10/weight", histogram)
+    assert read_events(tmp_path).Tags()["histograms"] == []
+
+
 def test_hyperparameters_are_one_entry_in_the_runs_own_file(tmp_path):
     with Telemetry(tmp_path, frame_skip=1) as telemetry:
         telemetry.write_hyperparameters(

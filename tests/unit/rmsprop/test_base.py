@@ -2,14 +2,14 @@
 
 import copy
 import io
-import logging
 import pickle
 
 import pytest
 import torch
+from parity.trajectories import can_fuse
 from torch import Tensor
 
-from rmsprop import Adagrad, RMSprop, effective_learning_rates, fused
+from rmsprop import Adagrad, RMSprop, effective_learning_rates
 
 BOTH = pytest.mark.parametrize("optimizer_class", [RMSprop, Adagrad])
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -189,7 +189,7 @@ def test_parameters_of_mixed_dtypes_share_a_group_and_keep_their_dtype(optimizer
 @BOTH
 @pytest.mark.parametrize("path", [{"fused": True}, {"fused": None}])
 def test_grad_scaler_on_the_cpu_steps_as_without_it_and_skips_on_overflow(optimizer_class, path):
-    if path["fused"] and fused.why_not([torch.ones(1)], [torch.ones(1)]) is not None:
+    if path["fused"] and not can_fuse():
         pytest.skip("no C++ compiler on this machine")
     scaled, plain = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
     optimizer, oracle = optimizer_class([scaled], **path), optimizer_class([plain], fused=False)
@@ -310,64 +310,8 @@ def test_steps_are_counted_in_float64_if_that_is_the_default_dtype_else_in_float
     assert list(counted.values()) == [torch.float64, torch.float32, torch.float32]
 
 
-def test_fused_leaves_no_state_behind_where_it_cannot_step():
-    # The parameter may be given memory later, and must find no state on the meta device then.
-    model = torch.nn.Linear(2, 1, device="meta")
-    optimizer = RMSprop(model.parameters(), fused=True)
-    for param in model.parameters():
-        param.grad = torch.ones_like(param)
-    with pytest.raises(RuntimeError, match="floating point Tensors on cpu or cuda"):
-        optimizer.step()
-    assert not any(optimizer.state.values())
-
-
 def test_optimizer_prints_its_settings():
     assert "eps_inside_sqrt: False" in repr(RMSprop([torch.ones(1)]))
-
-
-def test_fused_is_refused_with_the_reason_where_it_cannot_be_had(monkeypatch):
-    class Subclass(torch.nn.Parameter):
-        pass
-
-    with torch.inference_mode():
-        inference = torch.ones(1)
-    for param, reason in [
-        (Subclass(torch.ones(1)), "plain tensors, not Subclass"),
-        (inference, "inference tensors cannot"),
-        (torch.ones(1, dtype=torch.float8_e4m3fn), "floating-point parameters, not torch.float8"),
-        (torch.ones(1, device="meta"), "not on meta"),
-    ]:
-        param.grad = torch.ones_like(param)
-        with pytest.raises(RuntimeError, match=reason):
-            RMSprop([param], fused=True).step()
-
-    def no_compiler(dtype):
-        raise OSError("no C++ compiler found")
-
-    monkeypatch.setattr(fused, "_cpu_function", no_compiler)
-    param = torch.ones(1)
-    param.grad = torch.ones(1)
-    with pytest.raises(RuntimeError, match="no C\\+\\+ compiler found; use fused=None"):
-        RMSprop([param], fused=True).step()
-
-
-def test_without_a_compiler_the_default_takes_the_for_loop_and_says_so_once(monkeypatch, caplog):
-    def no_compiler(dtype):
-        raise OSError("no C++ compiler found")
-
-    monkeypatch.setattr(fused, "_cpu_function", no_compiler)
-    fused._say_once.cache_clear()
-    param, expected = torch.ones(2), torch.ones(2)
-    with caplog.at_level(logging.WARNING, logger="rmsprop"):
-        optimizers = RMSprop([param]), RMSprop([expected], fused=False)
-        for _ in range(3):
-            quadratic_step(optimizers[0], param)
-            quadratic_step(optimizers[1], expected)
-    fused._say_once.cache_clear()
-    assert torch.equal(param, expected)
-    assert [record.message for record in caplog.records] == [
-        "no fused step: no C++ compiler found; using the for-loop (fused=False silences this)"
-    ]
 
 
 @pytest.mark.gpu
