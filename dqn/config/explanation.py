@@ -9,8 +9,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dqn.config.errors import ConfigError, nearest
+from dqn.config.errors import ConfigError
 from dqn.config.files import CONFIG_DIR, flatten
+from dqn.names import nearest, suggest
 
 
 def explain(error: Exception, arguments: list[str], *, config_name: str) -> str | None:
@@ -79,4 +80,4 @@ def _known_keys(key: str, arguments: list[str], config_name: str) -> str:
         names = ", ".join(sibling.rpartition(".")[2] for sibling in siblings)
         return f"{nearest(name, names.split(', ')) or ';'} {parent} has {names}"
     namesakes = [known_key for known_key in known if known_key.rpartition(".")[2] == name]
-    return hint or (f"; did you mean {namesakes[0]}?" if namesakes else "")
+    return hint or (suggest(namesakes[0]) if namesakes else "")

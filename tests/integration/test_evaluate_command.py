@@ -126,7 +126,7 @@ def test_another_protocol_and_human_table_can_be_asked_for(tmp_path, monkeypatch
     assert "table nature_49" in capsys.readouterr().out
     unknown = (*arguments[:-1], "protocol=natur")
     assert command(evaluate, *unknown, monkeypatch=monkeypatch) == 2
-    assert "did you mean 'nature'" in capsys.readouterr().err
+    assert "did you mean nature?" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_no_game_is_played(run_dir, tmp_path, monkeypatch, capsys):
