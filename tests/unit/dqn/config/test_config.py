@@ -12,7 +12,7 @@ from tiny_runs import CARTPOLE, tiny_config
 
 from dqn import train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
-from dqn.config.targets import check_yaml
+from dqn.config.allowed_code import check_yaml
 from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
 from dqn.run import assembly
 
