@@ -20,8 +20,8 @@ from dqn.comparison.run import InputError, canonical_game
 from dqn.comparison.show.table import format_terminal
 from dqn.comparison.show.tables import aggregate_summary, game_summary, numbers
 from dqn.evaluation.atari_scores import SCORE_TABLES, ReferenceScores
+from dqn.system.exit_status import BAD_INPUT_STATUS
 
-BAD_INPUT_STATUS = 2
 PAGE = "index.html"
 EXAMPLES = """examples:
   dqn-compare runs/pong                                  # every run below, grouped by optimizer

@@ -12,7 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from dqn.sweep.job import PLAN_FILE, JobRecord, read_records, records_directory
+from dqn.sweep.records import PLAN_FILE, JobRecord, read_records, records_directory
+from dqn.system.exit_status import BAD_INPUT_STATUS
 
 TAIL_BYTES = 65_536
 
@@ -140,7 +141,7 @@ def main() -> None:
             f"dqn-sweep-status: {arguments.sweep_dir}: holds no sweep ({error.strerror})",
             file=sys.stderr,
         )
-        sys.exit(2)
+        sys.exit(BAD_INPUT_STATUS)
     print(status.line())
     for record in status.records:
         if record.state == "running" and not record.is_dead:

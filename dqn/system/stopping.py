@@ -5,6 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from dqn.system.exit_status import signal_status
+
 # What terminals, schedulers and preempting clusters send: SIGUSR2 is submitit's, SIGUSR1 the
 # usual `sbatch --signal` of other frameworks.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -33,8 +35,8 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number, the shell's convention (130 SIGINT, 143 SIGTERM)."""
-        return 128 + (self.signal_number or 0)
+        """Of the signal: 130 for SIGINT, 143 for SIGTERM; 128 where none came."""
+        return signal_status(self.signal_number or 0)
 
     def forward(self) -> None:
         """Give the signal on to who was there before us: a launcher that requeues the job.
