@@ -24,7 +24,7 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
     """
     if isinstance(error, ConfigError):
         return str(error)
-    # Hydra's ValueError is for group=null.
+    # Hydra raises this message as a bare ValueError for group=null.
     is_hydras = "Config group override must be" in str(error)
     if not isinstance(error, HydraException | OmegaConfBaseException) and not is_hydras:
         return None

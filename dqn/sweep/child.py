@@ -27,7 +27,7 @@ def main(config_path: str, label: str) -> None:
     # stop.
     worker = os.getppid()
     threading.Thread(target=_stop_without, args=(worker,), daemon=True).start()
-    # Imported here: PyTorch takes seconds, in which a signal would end the process unsaved.
+    # Imported after the handlers are set, because PyTorch takes seconds.
     from dqn.run.lifecycle import train
 
     try:

@@ -97,7 +97,7 @@ def estimate_seconds_left(
     ]
     running = [record for record in records if record.state == "running" and not record.is_dead]
     progress = [progress_of(record) for record in running]
-    if not durations:  # Take the running ones' own speed.
+    if not durations:  # No run has finished yet, so the running ones' own speed counts.
         durations = [
             (now - record.started_at) / share
             for record, share in zip(running, progress, strict=True)

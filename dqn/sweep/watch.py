@@ -34,7 +34,7 @@ class SweepCallback(Callback):
     """Begins to watch where Hydra starts a sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """In the process of the command, before the first job."""
+        """Hydra calls this in the command's process, before the first job."""
         global _running
         sweep_dir = Path(str(config.hydra.sweep.dir))
         _refuse_second_sweep(sweep_dir)
@@ -150,5 +150,5 @@ def _refuse_second_sweep(sweep_dir: Path) -> None:
 
 
 def read_plan(sweep_dir: Path) -> dict[str, Any]:
-    """What ``Sweep`` wrote."""
+    """The plan that ``Sweep`` wrote."""
     return dict(OmegaConf.load(records_directory(sweep_dir) / PLAN_FILE))  # JSON is YAML.
