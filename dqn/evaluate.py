@@ -6,8 +6,8 @@ Exit status: 0 finished, 2 bad input, 130 or 143 stopped by a signal, 1 anything
 import hydra
 from omegaconf import DictConfig
 
+from dqn.command_line import answer, guard
 from dqn.config import CONFIG_DIR, validate_evaluation
-from dqn.entry import answer, guard
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")

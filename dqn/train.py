@@ -1,8 +1,8 @@
 """``dqn-train``: compose a configuration, check it, wire the run, train.
 
 Exit status: 0 finished, 2 bad input, 130 or 143 stopped by a signal after a checkpoint was saved,
-1 anything else. The same command again goes on where the run stood; of a sweep it skips what is
-finished, goes on with what was cut and runs what is missing.
+1 anything else. The same command again continues the run. Of a sweep it skips the runs that are
+finished, continues those that were cut short, and starts those that are missing.
 """
 
 from pathlib import Path
@@ -12,9 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dqn.command_line import answer, guard
 from dqn.config import CONFIG_DIR, TrainConfig, validate
-from dqn.entry import answer, guard
 from dqn.sweep.job import run_job
+from dqn.sweep.watch import finish_sweep
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
@@ -45,7 +46,7 @@ def _train(config: DictConfig) -> float:
 
 def main() -> None:
     """The console script."""
-    guard(_train, program="dqn-train", config_name="train")
+    guard(_train, program="dqn-train", config_name="train", finish=finish_sweep)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """Checkpoints: a whole run in one directory that can be trusted, or is recognised as damaged."""
 
-from dqn.checkpoint.errors import CheckpointError, CheckpointFormatError
-from dqn.checkpoint.segments import FrameStore
+from dqn.checkpoint.errors import CheckpointError
 from dqn.checkpoint.store import (
-    NUM_KEPT,
-    TEMPORARY_PREFIX,
     Checkpoint,
     available,
     load,
@@ -12,17 +9,13 @@ from dqn.checkpoint.store import (
     path_at,
     save,
     set_aside_after,
-    sweep,
+    tidy,
 )
 from dqn.checkpoint.weights import load_weights, save_weights
 
 __all__ = [
-    "NUM_KEPT",
-    "TEMPORARY_PREFIX",
     "Checkpoint",
     "CheckpointError",
-    "CheckpointFormatError",
-    "FrameStore",
     "available",
     "load",
     "load_newest",
@@ -31,5 +24,5 @@ __all__ = [
     "save",
     "save_weights",
     "set_aside_after",
-    "sweep",
+    "tidy",
 ]

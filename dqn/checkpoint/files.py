@@ -105,7 +105,7 @@ def open_regular(path: Path) -> int:
         CheckpointError: missing, or no regular file.
     """
     try:
-        # Non-blocking: to open a pipe would wait for a writer.
+        # O_NONBLOCK: opening a pipe would otherwise wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read ({error.strerror})") from error

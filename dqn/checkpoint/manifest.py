@@ -54,8 +54,8 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         content = json.loads(read_file(directory / MANIFEST_FILE, max_bytes=_MAX_BYTES))
         checksum = content.pop("checksum")
-        # Before the checksum: how that is made is the format's matter. A damaged number is one of
-        # no format that ever was.
+        # Another format is believed only under a right checksum: without one the number itself may
+        # be what is damaged.
         if content["format"] != FORMAT and checksum == _checksum(content):
             raise _other_format(directory, content["format"])
         if checksum != _checksum(content):

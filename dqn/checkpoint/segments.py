@@ -22,10 +22,10 @@ import zstandard
 from dqn.checkpoint.errors import CheckpointError
 from dqn.checkpoint.files import FileEntry, HashingFile, check_file, open_regular
 
-# Level 1 takes frames of Atari to a few per cent at about the disk's speed; higher levels pay
-# with time for little.
+# Level 1 compresses frames of Atari to a few per cent at about the disk's speed. Higher levels take
+# longer and save little more.
 ZSTD_LEVEL = 1
-# What is held in memory beside the replay, while it is written or read.
+# Frames are written and read in blocks of this size, which take memory beside the replay.
 BLOCK_BYTES = 8 * 2**20
 # Shorter segments at the end are not taken over but written again, so that there are few files.
 MIN_SEGMENT_BYTES = 16 * 2**20
@@ -162,11 +162,11 @@ def _take_over(
         if (segment["end"] - segment["begin"]) * column_bytes < MIN_SEGMENT_BYTES:
             break
         try:
-            # A byte that has rotted in the one before would be handed on for ever.
+            # A link would hand a damaged byte on to every later checkpoint, so the file is checked.
             check_file(base / segment["name"], segment["file"])
             os.link(base / segment["name"], directory / segment["name"])
         except (CheckpointError, OSError):
-            break  # Damaged, or a file system without links: written anew.
+            break  # It is damaged, or the file system has no links: its columns are written again.
         taken.append(segment)
         reached = segment["end"]
     return taken

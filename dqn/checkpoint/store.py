@@ -90,7 +90,7 @@ def save(
         OSError: when it cannot be written; what was there before is untouched.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    sweep(directory)
+    tidy(directory)
     final = path_at(directory, agent_steps)
     temporary = directory / f"{TEMPORARY_PREFIX}{final.name}-{os.getpid()}"
     try:
@@ -130,7 +130,7 @@ def available(directory: Path) -> list[Path]:
     )
 
 
-def sweep(directory: Path) -> None:
+def tidy(directory: Path) -> None:
     """Remove what a killed process left half-way, and put back what it was about to replace."""
     for replaced in directory.glob(f"{REPLACED_PREFIX}*"):
         final = directory / replaced.name.removeprefix(REPLACED_PREFIX)
@@ -148,7 +148,7 @@ def sweep(directory: Path) -> None:
 def set_aside_after(directory: Path, used: Path) -> None:
     """Rename what is newer than ``used`` and was found damaged; the next save removes it.
 
-    Otherwise it would be taken for a part of the run that goes on from ``used``.
+    A later start would take it for a part of the run that continues from ``used``.
     """
     for path in available(directory):
         if path.name > used.name:
@@ -229,7 +229,10 @@ def _base(directory: Path, final: Path) -> tuple[Path | None, Frames | None]:
 
 
 def _put_in_place(temporary: Path, final: Path) -> None:
-    """Rename, by way of a name that ``sweep`` knows where another is to be replaced."""
+    """Rename ``temporary`` to ``final``.
+
+    A checkpoint that stands there is first renamed to what ``tidy`` puts back after a crash.
+    """
     if not final.exists():
         os.replace(temporary, final)
         return
@@ -244,8 +247,8 @@ def _put_in_place(temporary: Path, final: Path) -> None:
 
 
 def _write_part(path: Path, part: object) -> FileEntry:
-    # By way of memory: to a full disk torch.save answers with a RuntimeError of its archive
-    # writer, this with the OSError that names the cause.
+    # Saved in memory first: on a full disk torch.save raises a RuntimeError of its archive writer,
+    # while write_file raises the OSError that names the cause.
     buffer = io.BytesIO()
     torch.save(_without_slack(part), buffer)
     return write_file(path, buffer.getbuffer())
@@ -254,7 +257,7 @@ def _write_part(path: Path, part: object) -> FileEntry:
 def _read_part(path: Path, size: int) -> object:
     buffer = io.BytesIO(read_file(path, max_bytes=size))
     with zipfile.ZipFile(buffer) as archive:
-        # torch.save stores; a compressed record could grow to any size.
+        # torch.save never compresses; a compressed record could grow to any size.
         if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
             raise CheckpointError(f"{path.name} holds a compressed record")
     buffer.seek(0)
@@ -262,7 +265,7 @@ def _read_part(path: Path, size: int) -> object:
 
 
 def _without_slack(value: object) -> object:
-    """torch.save writes the whole storage behind a view: gigabytes for a ring just begun."""
+    """Copies of views: torch.save writes the whole storage behind one, gigabytes for a new ring."""
     if isinstance(value, Mapping):
         return {key: _without_slack(item) for key, item in value.items()}
     if isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.nbytes:

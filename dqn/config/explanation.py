@@ -9,8 +9,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dqn.config.errors import ConfigError, nearest
+from dqn.config.errors import ConfigError
 from dqn.config.files import CONFIG_DIR, flatten
+from dqn.names import nearest, suggest
 
 
 def explain(error: Exception, arguments: list[str], *, config_name: str) -> str | None:
@@ -23,7 +24,7 @@ def explain(error: Exception, arguments: list[str], *, config_name: str) -> str 
     """
     if isinstance(error, ConfigError):
         return str(error)
-    # Hydra's ValueError is for group=null.
+    # Hydra raises this message as a bare ValueError for group=null.
     is_hydras = "Config group override must be" in str(error)
     if not isinstance(error, HydraException | OmegaConfBaseException) and not is_hydras:
         return None
@@ -79,4 +80,4 @@ def _known_keys(key: str, arguments: list[str], config_name: str) -> str:
         names = ", ".join(sibling.rpartition(".")[2] for sibling in siblings)
         return f"{nearest(name, names.split(', ')) or ';'} {parent} has {names}"
     namesakes = [known_key for known_key in known if known_key.rpartition(".")[2] == name]
-    return hint or (f"; did you mean {namesakes[0]}?" if namesakes else "")
+    return hint or (suggest(namesakes[0]) if namesakes else "")

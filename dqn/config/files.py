@@ -1,6 +1,5 @@
 """Where configurations live, and how a run's own is written and read."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -13,14 +12,12 @@ from dqn.config.errors import ConfigError
 from dqn.config.schema import TrainConfig
 from dqn.system.whole_file import replace_file
 
-# Inside an installed package, else beside it in the checkout.
+# An installed package holds the folder; in a checkout it lies beside the package.
 _PACKAGED = Path(__file__).parents[1] / "configs"
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
 
-# A run's own is about 2 kB.
+# A run's own configuration has about 2 kB. A stranger's must not fill the memory.
 _MAX_BYTES = 2**20
-
-OmegaConf.register_new_resolver("abspath", os.path.abspath, replace=True)
 
 
 def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -44,10 +41,10 @@ def save_config(config: TrainConfig, path: Path) -> None:
 
 
 def load_config(path: Path) -> dict[str, object]:
-    """Read back what ``save_config`` wrote, unchecked but for this: it asks for nothing.
+    """Read back what ``save_config`` wrote, without a check of keys and values.
 
-    A saved configuration is resolved. One with ``${...}`` in it is not ours, and would have us read
-    the environment of whoever opens it.
+    Only interpolations are refused. A saved configuration is resolved, so one with ``${...}`` in it
+    is not ours, and could make us read the environment of whoever opens it.
 
     Raises:
         ConfigError: it is no YAML mapping of plain values.

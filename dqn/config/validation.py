@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dqn.config.errors import ConfigError, nearest
+from dqn.config.errors import ConfigError
 from dqn.config.files import flatten, load_config
 from dqn.config.schema import EnvConfig, EvaluateConfig, TrainConfig
+from dqn.names import nearest
 
 
 class Range(NamedTuple):

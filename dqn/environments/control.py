@@ -1,6 +1,5 @@
 """Gymnasium's classic control tasks behind the interface of the Atari games."""
 
-import difflib
 import re
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dqn.environments.action_log import ActionLog, check_arrived
 from dqn.environments.base import StepResult, VectorEnvironment
 from dqn.environments.rendering import RgbArray
+from dqn.names import nearest
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 
@@ -159,8 +159,7 @@ MountainCar-v0; games of Atari need env=atari
 
 def _check_id(game: str) -> None:
     if game not in gymnasium.registry:
-        nearest = difflib.get_close_matches(game, gymnasium.registry, n=1)
-        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
+        hint = nearest(game, gymnasium.registry)
         raise ValueError(f"env.id={game!r}: Gymnasium knows no such task{hint}")
 
 

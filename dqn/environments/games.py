@@ -1,11 +1,12 @@
 """Which Atari games can be played here."""
 
-import difflib
 import os
 from functools import lru_cache
 from pathlib import Path
 
 from ale_py import roms
+
+from dqn.names import nearest
 
 # ALE lists their cartridges, but knows no single-player game on them, and loading one ends the
 # whole process (ale_py/registration.py leaves out the same four).
@@ -38,7 +39,7 @@ def check_game(name: str) -> None:
     >>> check_game("pong")
     >>> check_game("Breakout")
     Traceback (most recent call last):
-    ValueError: env.game='Breakout': ALE knows no such game, did you mean 'breakout'? \
+    ValueError: env.game='Breakout': ALE knows no such game; did you mean breakout? \
 (104 games, see dqn.environments.known_games())
 
     Raises:
@@ -47,10 +48,8 @@ def check_game(name: str) -> None:
     """
     supported_games = _supported_games()
     if name not in supported_games:
-        nearest = difflib.get_close_matches(name.lower(), supported_games, n=1)
-        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
         raise ValueError(
-            f"env.game={name!r}: ALE knows no such game{hint} "
+            f"env.game={name!r}: ALE knows no such game{nearest(name.lower(), supported_games)} "
             f"({len(supported_games)} games, see dqn.environments.known_games())"
         )
     rom = _rom(name)

@@ -4,7 +4,6 @@ The games are the ``minatar`` package's (Young & Tian 2019, arXiv 1903.03176; it
 GPL, and it is an extra of this project for that reason: ``pip install 'rmsprop-dqn[minatar]'``).
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +21,7 @@ from dqn.environments.minatar_state import (
 )
 from dqn.environments.protocols import BehaviourEpsilon
 from dqn.environments.rendering import RgbArray
+from dqn.names import nearest
 from dqn.types import BoolArray, IntArray, ObservationArray, TimeStep
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
@@ -98,9 +98,10 @@ space_invaders
         ValueError: naming the nearest.
     """
     if name not in MINATAR_GAMES:
-        nearest = difflib.get_close_matches(name.lower(), MINATAR_GAMES, n=1)
-        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
-        raise ValueError(f"env.game={name!r}: MinAtar's games are {', '.join(MINATAR_GAMES)}{hint}")
+        raise ValueError(
+            f"env.game={name!r}: MinAtar's games are {', '.join(MINATAR_GAMES)}"
+            f"{nearest(name.lower(), MINATAR_GAMES)}"
+        )
 
 
 class MinAtarEnvironment(VectorEnvironment):

@@ -16,11 +16,12 @@ Sources, by the names used below:
 - ALE: ``Farama-Foundation/Arcade-Learning-Environment`` (``src/ale/vector/preprocessed_env.cpp``).
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
+
+from dqn.names import nearest
 
 FRAMES_PER_SECOND = 60  # The Atari 2600 (NTSC) and every time limit below count in these.
 _MINUTE = 60 * FRAMES_PER_SECOND
@@ -289,15 +290,14 @@ def get_protocol(name: str) -> AtariProtocol:
     0.25
     >>> get_protocol("natur")
     Traceback (most recent call last):
-    ValueError: env.protocol='natur': no such protocol, did you mean 'nature'? \
+    ValueError: env.protocol='natur': no such protocol; did you mean nature? \
 (dqn_zoo, machado, nature, nips)
 
     Raises:
         ValueError: when there is none, naming the nearest and all.
     """
     if name not in PROTOCOLS:
-        nearest = difflib.get_close_matches(name.lower(), PROTOCOLS, n=1)
-        hint = f", did you mean '{nearest[0]}'?" if nearest else ""
+        hint = nearest(name.lower(), PROTOCOLS)
         allowed = ", ".join(sorted(PROTOCOLS))
         raise ValueError(f"env.protocol={name!r}: no such protocol{hint} ({allowed})")
     return PROTOCOLS[name]

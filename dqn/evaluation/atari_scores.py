@@ -18,10 +18,11 @@ stand beside each other, and every function here asks for the table by name:
 Games are named as ALE names them.
 """
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
+
+from dqn.names import nearest
 
 ScoreTableName: TypeAlias = Literal["nature_49", "no_op_57"]
 
@@ -165,9 +166,7 @@ def reference_scores(game: str, *, table: ScoreTableName) -> ReferenceScores:
         raise ValueError(f"table={table!r} must be one of {sorted(SCORE_TABLES)}")
     scores = SCORE_TABLES[table]
     if game not in scores:
-        near = difflib.get_close_matches(game, scores, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"game={game!r} is not in the table {table!r}{hint}")
+        raise ValueError(f"game={game!r} is not in the table {table!r}{nearest(game, scores)}")
     return scores[game]
 
 

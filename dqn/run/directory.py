@@ -23,7 +23,7 @@ from dqn.run_format import (
 from dqn.run_format import CONFIG_FILE as CONFIG_FILE
 from dqn.system.locking import LockedError, RunLock
 
-# A run goes on under these changes; any other makes it another run.
+# These keys may change when a run is continued. Any other change makes it another run.
 CHANGEABLE_KEYS = frozenset(
     {
         "checkpoint.period_agent_steps",
@@ -60,7 +60,7 @@ def holds_run(run_dir: Path) -> bool:
 
 
 def unusable_directory(key: str, directory: Path, error: OSError) -> ConfigError:
-    """What to answer where the system refuses a directory."""
+    """The error that answers a directory which the system refuses."""
     return ConfigError(
         f"{key}={directory}: must be a directory that can be written ({error.strerror})"
     )
@@ -97,7 +97,8 @@ def lock_run(lock: RunLock, run_dir: Path) -> None:
 def refuse_other_run(run_dir: Path, config: TrainConfig, saved: Checkpoint | None) -> None:
     """A directory continues the run it holds; a changed configuration is another run.
 
-    A checkpoint knows its configuration, under its checksum; only without one does the file count.
+    The checkpoint's own configuration counts, since a checksum covers it. ``config.yaml`` counts
+    only where there is no checkpoint.
 
     Raises:
         ConfigError: naming the first key that differs.
@@ -147,7 +148,7 @@ def begin_to_write(
                 f"run_dir={run_dir}: another process has begun a run there in this moment; "
                 "the same command goes on with it"
             )
-    # Without a checkpoint an earlier run's metrics (killed before its first) begin again too.
+    # A run that was killed before its first checkpoint begins again, and its metrics with it.
     if saved is None:
         _remove_run(run_dir)
     else:
@@ -156,7 +157,7 @@ def begin_to_write(
 
 
 def note_provenance(run_dir: Path, agent_steps: int, facts: Mapping[str, str]) -> None:
-    """Add a line to ``provenance.jsonl``: who goes on with the run from that step.
+    """Add a line to ``provenance.jsonl``: which code and machine continue the run from there.
 
     Raises:
         ConfigError: the system refuses it.
@@ -185,7 +186,8 @@ def _remove_run(run_dir: Path) -> None:
         for name in (CHECKPOINTS_DIRECTORY, NONFINITE_DIRECTORY, VIDEOS_DIRECTORY):
             shutil.rmtree(run_dir / name, ignore_errors=True)
         events = run_dir.glob(EVENT_FILES)
-        # By the configuration a run is known, whose removal goes on where it was cut short.
+        # config.yaml goes last: it marks the directory as a run's, so that a removal which is cut
+        # short is completed the next time.
         names = [METRICS_FILE, EVALUATIONS_FILE, PROVENANCE_FILE, CONFIG_FILE]
         for path in [*events, *(run_dir / name for name in names)]:
             path.unlink(missing_ok=True)

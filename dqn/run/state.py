@@ -32,7 +32,7 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
     directory = checkpoint_directory(run_dir)
     try:
         if directory.is_dir():
-            checkpoint.sweep(directory)
+            checkpoint.tidy(directory)
         elif directory.exists():
             raise ConfigError(f"run_dir={run_dir}: {directory} must be a directory")
         return checkpoint.load_newest(directory)

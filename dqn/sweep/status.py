@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dqn.run_format import METRICS_FILE
-from dqn.sweep.job import PLAN_FILE, JobRecord, read_records, records_directory
+from dqn.sweep.records import PLAN_FILE, JobRecord, read_records, records_directory
+from dqn.system.exit_status import BAD_INPUT_STATUS
 
 TAIL_BYTES = 65_536
 
@@ -97,7 +98,7 @@ def estimate_seconds_left(
     ]
     running = [record for record in records if record.state == "running" and not record.is_dead]
     progress = [progress_of(record) for record in running]
-    if not durations:  # Take the running ones' own speed.
+    if not durations:  # No run has finished yet, so the running ones' own speed counts.
         durations = [
             (now - record.started_at) / share
             for record, share in zip(running, progress, strict=True)
@@ -141,7 +142,7 @@ def main() -> None:
             f"dqn-sweep-status: {arguments.sweep_dir}: holds no sweep ({error.strerror})",
             file=sys.stderr,
         )
-        sys.exit(2)
+        sys.exit(BAD_INPUT_STATUS)
     print(status.line())
     for record in status.records:
         if record.state == "running" and not record.is_dead:

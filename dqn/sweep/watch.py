@@ -17,18 +17,24 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from dqn.sweep.job import PLAN_FILE, STOP_FILE, is_alive, records_directory, write_json
+from dqn.sweep.records import PLAN_FILE, STOP_FILE, is_alive, records_directory, write_json
 from dqn.sweep.status import read_status
+from dqn.system.exit_status import BAD_INPUT_STATUS, signal_status
 
 LINE_PERIOD_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# The sweep that this process runs, a module global because nobody else can hold it: Hydra makes
+# the callback, so the command never sees it, and pickles it for every job, so the callback cannot
+# own a Sweep, whose thread and handlers cannot be pickled.
+_running: "Sweep | None" = None
+
 
 class SweepCallback(Callback):
-    """Starts to watch where Hydra starts a sweep; an object of no state, since jobs carry it."""
+    """Begins to watch where Hydra starts a sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """In the process of the command, before the first job."""
+        """Hydra calls this in the command's process, before the first job."""
         global _running
         sweep_dir = Path(str(config.hydra.sweep.dir))
         _refuse_second_sweep(sweep_dir)
@@ -74,7 +80,7 @@ class Sweep:
             print("  the same command goes on and skips what is done", file=sys.stderr)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """The first time, a file that every job looks for; the second, as if we were not there."""
+        """Make the file that every job looks for, and let a second signal end this process."""
         self.stop_signal = number
         for each, handler in self._previous_handlers.items():
             signal.signal(each, handler)
@@ -86,21 +92,18 @@ class Sweep:
             print(f"sweep {self.sweep_dir}: {read_status(self.sweep_dir).line()}", file=sys.stderr)
 
 
-_running: Sweep | None = None
-
-
 def finish_sweep() -> int | None:
     """End the watch of this process's sweep, if it has one.
 
     Returns:
-        The signal that it was stopped by.
+        Exit status of the signal that stopped the sweep; None where none did.
     """
     global _running
     if _running is None:
         return None
     sweep, _running = _running, None
     sweep.finish()
-    return sweep.stop_signal
+    return None if sweep.stop_signal is None else signal_status(sweep.stop_signal)
 
 
 def count_jobs(config: DictConfig) -> int | None:
@@ -142,9 +145,10 @@ def _refuse_second_sweep(sweep_dir: Path) -> None:
             "it, or give another hydra.sweep.dir=",
             file=sys.stderr,
         )
-        sys.exit(2)
+        # Hydra turns a callback's exception into a warning and would begin. It lets this one pass.
+        sys.exit(BAD_INPUT_STATUS)
 
 
 def read_plan(sweep_dir: Path) -> dict[str, Any]:
-    """What ``Sweep`` wrote."""
+    """The plan that ``Sweep`` wrote."""
     return dict(OmegaConf.load(records_directory(sweep_dir) / PLAN_FILE))  # JSON is YAML.

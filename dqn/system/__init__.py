@@ -1,1 +1,1 @@
-"""What is asked of the operating system: files, locks, signals, memory, threads."""
+"""What is asked of the operating system: files, locks, signals, exit statuses, memory, threads."""

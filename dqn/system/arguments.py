@@ -3,10 +3,12 @@
 import argparse
 from typing import NoReturn
 
+from dqn.system.exit_status import BAD_INPUT_STATUS
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """Answers a wrong argument with one line on stderr and status 2, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end the process."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(BAD_INPUT_STATUS, f"{self.prog}: {message}\n")

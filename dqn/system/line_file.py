@@ -1,4 +1,4 @@
-"""A file of lines: a resumed run goes on at the very byte, a full disk loses none."""
+"""A file of lines: a resumed run continues at the very byte, a full disk loses none."""
 
 import hashlib
 import os
@@ -25,11 +25,11 @@ class LinePosition(TypedDict):
 
 
 class LineFile:
-    """Appends whole lines; what a crash or a full disk has left of half a line is cut off again.
+    """Appends whole lines; half a line that a crash or a full disk has left is cut off again.
 
     Args:
         path: of the file; made when missing.
-        position: where to go on, dropping what follows; None to begin an empty file.
+        position: where to continue, dropping what follows; None to begin an empty file.
 
     Raises:
         OSError: it cannot be opened.

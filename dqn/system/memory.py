@@ -1,4 +1,4 @@
-"""How much memory can be taken, counted before it is; what is taken, and that it is kept."""
+"""Main and GPU memory: how much is free, how much this process took, and how it is reused."""
 
 import ctypes
 import resource
@@ -9,8 +9,8 @@ import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
-# malloc.h of glibc. What is larger than the first is mapped anew at each allocation, and what is
-# freed at the heap's end goes back to the system when it is more than the second.
+# Parameters of glibc's malloc.h. It maps a block above the mmap threshold anew at each allocation,
+# and returns what is free at the heap's end to the system when it exceeds the trim threshold.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT_BYTES = 32 * 2**20  # glibc's own limit, DEFAULT_MMAP_THRESHOLD_MAX
 _MOST_KEPT_BYTES = 256 * 2**20
@@ -38,9 +38,9 @@ def peak_resident_bytes() -> int:
 def keep_freed_memory() -> bool:
     """Let this process use again the memory that it frees, instead of giving it back.
 
-    Every update frees and allocates batches and gradients of the same sizes. As glibc guesses, it
-    returned them to the system in some runs and not in others, and each page that comes back costs
-    a fault: 175 against 25 of them a decision, and 510 against 574 decisions a second.
+    Every update frees and allocates batches and gradients of the same sizes. glibc, which adapts
+    its thresholds, returned them to the system in some runs and not in others. Each page that comes
+    back costs a fault: 175 against 25 faults an agent step, 510 against 574 agent steps a second.
 
     Returns:
         Whether the allocator listens: glibc does, others do not.
@@ -80,7 +80,7 @@ def _meminfo_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
 def _container_bytes(root: Path = _CGROUP) -> int | None:
     """What the limit of the control group leaves: version 2's files, then version 1's.
 
-    Of what is taken, caches of files can be dropped and do not count.
+    Caches of files can be dropped, so they do not count as taken.
     """
     for limit_name, taken_name, statistics_name in (
         ("memory.max", "memory.current", "memory.stat"),

@@ -5,7 +5,8 @@ import torch
 import rmsprop
 from dqn.system.memory import keep_freed_memory
 
-# Before anybody has changed it.
+# PyTorch's own choice, read at import: prepare_process changes the number, and a later call in the
+# same process must not take the changed one for the choice.
 _DEFAULT_NUM_THREADS = torch.get_num_threads()
 
 

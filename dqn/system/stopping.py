@@ -5,7 +5,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-# What terminals, schedulers and preempting clusters send: SIGUSR2 is submitit's, SIGUSR1 the
+from dqn.system.exit_status import signal_status
+
+# Terminals, schedulers and preempting clusters send these: SIGUSR2 is submitit's, SIGUSR1 the
 # usual `sbatch --signal` of other frameworks.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -33,14 +35,14 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number, the shell's convention (130 SIGINT, 143 SIGTERM)."""
-        return 128 + (self.signal_number or 0)
+        """Of the signal: 130 for SIGINT, 143 for SIGTERM; 128 where none came."""
+        return signal_status(self.signal_number or 0)
 
     def forward(self) -> None:
-        """Give the signal on to who was there before us: a launcher that requeues the job.
+        """Call the handler that the signal would have met: a launcher's, which requeues the job.
 
-        To be called when everything is saved. What only ends the process (Python's own handler of
-        Ctrl-C) is left to the caller, who knows the exit status.
+        The caller has saved everything before. Python's own handler of Ctrl-C is not called: it
+        only ends the process, which the caller does with the right exit status.
         """
         handler = self._met_handler
         if callable(handler) and handler is not signal.default_int_handler:
@@ -61,7 +63,7 @@ class StopRequest:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Only a flag: saving inside a handler would see half-written state.
+        # The handler only sets a flag: saving in here would see half-written state.
         self.signal_number = number
         self._met_handler = self._previous_handlers.get(signal.Signals(number))
         self._restore()

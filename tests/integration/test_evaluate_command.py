@@ -1,6 +1,7 @@
 """``dqn-evaluate`` from the command line, on a run in its default directory."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -25,6 +26,16 @@ def run_dir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command(train, *CARTPOLE, monkeypatch=monkeypatch) == 0
     return "runs/cartpole/cartpole/rmsprop_deepmind/seed=1"
+
+
+def test_an_evaluation_loads_nothing_of_sweeps():
+    code = "import sys, dqn.evaluate; print(*(name for name in sys.modules if name[:4] == 'dqn.'))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = output.stdout.split()
+    assert "dqn.command_line" in loaded
+    assert not [name for name in loaded if name.startswith("dqn.sweep")]
 
 
 def test_the_path_that_training_prints_can_be_pasted(run_dir, tmp_path, monkeypatch, capsys):
@@ -126,7 +137,7 @@ def test_another_protocol_and_human_table_can_be_asked_for(tmp_path, monkeypatch
     assert "table nature_49" in capsys.readouterr().out
     unknown = (*arguments[:-1], "protocol=natur")
     assert command(evaluate, *unknown, monkeypatch=monkeypatch) == 2
-    assert "did you mean 'nature'" in capsys.readouterr().err
+    assert "did you mean nature?" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_no_game_is_played(run_dir, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from parity.trajectories import can_fuse
+from helpers.trajectories import can_fuse
 from torch import Tensor
 
 from rmsprop import Adagrad, RMSprop, effective_learning_rates

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from parity.trajectories import can_fuse
+from helpers.trajectories import can_fuse
 
 from rmsprop import get_num_threads, set_num_threads
 

@@ -12,6 +12,7 @@ from helpers.small_checkpoints import Store, flip, small_state
 
 from dqn import checkpoint
 from dqn.checkpoint import CheckpointError, segments
+from dqn.checkpoint.store import TEMPORARY_PREFIX
 
 MEBIBYTE = 2**20
 
@@ -256,18 +257,18 @@ def test_process_killed_while_replacing_loses_neither(tmp_path):
     path = checkpoint.save(tmp_path, 1, small_state(1))
     path.rename(tmp_path / f".replaced-{path.name}")
     assert checkpoint.available(tmp_path) == []
-    checkpoint.sweep(tmp_path)
+    checkpoint.tidy(tmp_path)
     assert_same(checkpoint.load(path).state, small_state(1))
     (tmp_path / f".replaced-{path.name}").mkdir()  # killed a moment later: both are there
-    checkpoint.sweep(tmp_path)
+    checkpoint.tidy(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_a_killed_process_left_is_ignored_and_removed_by_the_next_save(tmp_path):
-    unfinished = tmp_path / f"{checkpoint.TEMPORARY_PREFIX}agent_step_000000000009-1"
+    unfinished = tmp_path / f"{TEMPORARY_PREFIX}agent_step_000000000009-1"
     (unfinished / "frames").mkdir(parents=True)
     (unfinished / "agent.pt").write_bytes(b"half of it")
-    (tmp_path / f"{checkpoint.TEMPORARY_PREFIX}best.safetensors-1").write_bytes(b"half of it")
+    (tmp_path / f"{TEMPORARY_PREFIX}best.safetensors-1").write_bytes(b"half of it")
     assert checkpoint.available(tmp_path) == []
     path = checkpoint.save(tmp_path, 1, small_state())
     assert list(tmp_path.iterdir()) == [path]

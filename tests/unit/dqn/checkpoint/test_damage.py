@@ -14,7 +14,8 @@ import zstandard
 from helpers.small_checkpoints import Store, flip, noisy_checkpoint, small_state
 
 from dqn import checkpoint
-from dqn.checkpoint import CheckpointError, CheckpointFormatError, manifest
+from dqn.checkpoint import CheckpointError, manifest
+from dqn.checkpoint.errors import CheckpointFormatError
 
 MEBIBYTE = 2**20
 

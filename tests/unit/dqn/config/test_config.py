@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from dqn import train
 from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
-from dqn.config.targets import check_yaml
+from dqn.config.allowed_code import check_yaml
 from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
 from dqn.run import assembly
 
@@ -127,15 +127,15 @@ REFUSED_COMMANDS = {
     "~optimizer.lr": ["optimizer.lr", "no value given", "rmsprop.RMSprop"],
     "~device": ["device", "no value given"],
     "env=atarii": ["env=atarii", "atari, cartpole", "did you mean atari?"],
-    "env.game=pongg": ["env.game='pongg'", "did you mean 'pong'"],
-    "env.protocol=natur": ["env.protocol='natur'", "did you mean 'nature'", "machado"],
+    "env.game=pongg": ["env.game='pongg'", "did you mean pong?"],
+    "env.protocol=natur": ["env.protocol='natur'", "did you mean nature?", "machado"],
     "experiment=minatar env.game=pong": ["env.game='pong'", "asterix, breakout, freeway"],
     "experiment=minatar env.protocol=nature": ["env.protocol='nature'", "minatar_v0, minatar_v1"],
     "replay.capacity=1e12": ["replay.capacity=1000000000000", "GB", "at most"],
     "optimizer=sgd optimizer.nesterov=true": ["torch.optim.SGD", "momentum"],
     "experiment=cartpole env.id=CartPol-v1 env.game=cartpol": [
         "env.id='CartPol-v1'",
-        "did you mean 'CartPole-v1'",
+        "did you mean CartPole-v1?",
     ],
     "experiment=cartpole network.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
     # What cannot fit is counted before it is allocated.
@@ -151,7 +151,7 @@ REFUSED_COMMANDS = {
         "a smaller agent.batch_size",
     ],
     "env.game=combat": ["env.game='combat'"],
-    "env.game=Breakout": ["env.game='Breakout'", "did you mean 'breakout'"],
+    "env.game=Breakout": ["env.game='Breakout'", "did you mean breakout?"],
     "experiment=pongg": ["experiment=pongg", "did you mean pong?"],
     "network=resnet": ["network=resnet", "mlp, nature_cnn, nips_cnn"],
     "agent.epsilon.end": ["agent.epsilon.end"],

@@ -415,7 +415,9 @@ def test_arguments_out_of_range_are_refused(arguments, message):
     [("Pong", "pong"), ("MsPacman", "ms_pacman"), ("space_invader", "space_invaders")],
 )
 def test_unknown_game_is_refused_with_the_nearest_name(name, nearest):
-    with pytest.raises(ValueError, match=f"env.game='{name}'.*did you mean '{nearest}'") as error:
+    with pytest.raises(
+        ValueError, match=rf"env.game='{name}'.*; did you mean {nearest}\?"
+    ) as error:
         make(name)
     assert "\n" not in str(error.value)
 

@@ -93,7 +93,7 @@ def test_time_steps_have_the_documented_dtypes_and_shapes():
 @pytest.mark.parametrize(
     ("game", "message"),
     [
-        ("CartPole", "env.id='CartPole'.*no such task, did you mean 'CartPole-v1'"),
+        ("CartPole", r"env.id='CartPole'.*no such task; did you mean CartPole-v1\?"),
         ("Pendulum-v1", "env.id='Pendulum-v1' has .*actions 0..n-1 are needed"),
     ],
 )

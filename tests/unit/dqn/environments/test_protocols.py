@@ -141,7 +141,7 @@ def test_presets_cannot_be_changed():
 
 
 def test_unknown_protocol_is_refused_with_the_nearest_and_all_names():
-    with pytest.raises(ValueError, match=r"'Nature'.*did you mean 'nature'\? \(dqn_zoo, machado"):
+    with pytest.raises(ValueError, match=r"'Nature'.*; did you mean nature\? \(dqn_zoo, machado"):
         get_protocol("Nature")
     with pytest.raises(ValueError, match=r"env.protocol='zzz': no such protocol \(dqn_zoo"):
         get_protocol("zzz")

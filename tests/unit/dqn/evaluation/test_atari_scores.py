@@ -124,7 +124,7 @@ def test_the_table_makes_a_difference() -> None:
 
 
 def test_an_unknown_game_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match=r"game='ms_pac_man' .* did you mean 'ms_pacman'"):
+    with pytest.raises(ValueError, match=r"game='ms_pac_man' .*; did you mean ms_pacman\?"):
         reference_scores("ms_pac_man", table="no_op_57")
     with pytest.raises(ValueError, match="game='berzerk' is not in the table 'nature_49'"):
         reference_scores("berzerk", table="nature_49")

@@ -185,5 +185,5 @@ def test_optimizer_that_refuses_its_arguments_is_a_configuration_error(tmp_path)
 
 def test_unknown_game_is_refused_before_anything_is_built(tmp_path):
     config = tiny_config(tmp_path, "env.game=pongg", base=PONG)
-    with pytest.raises(ConfigError, match=r"env.game='pongg'.*did you mean 'pong'"):
+    with pytest.raises(ConfigError, match=r"env.game='pongg'.*did you mean pong\?"):
         games.check_environment(config.env)

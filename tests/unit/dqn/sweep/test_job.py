@@ -11,9 +11,10 @@ import pytest
 from helpers.tiny_runs import tiny_config
 
 from dqn.config import ConfigError, save_config
-from dqn.sweep import job
-from dqn.sweep.job import JobRecord, RunFailed, read_records, run_job, write_json
-from dqn.sweep.status import estimate_seconds_left, main, read_status
+from dqn.sweep import training_process
+from dqn.sweep.job import run_job
+from dqn.sweep.records import read_records, write_json
+from dqn.sweep.training_process import RunFailed
 
 FINISHES = """
 import json, pathlib, re, shutil, sys
@@ -33,7 +34,9 @@ def sweep_dir(tmp_path):
 def stand_in(monkeypatch, code):
     """Instead of training, run ``code`` with the configuration's path as its argument."""
     monkeypatch.setattr(
-        job, "_command", lambda path, label: [sys.executable, "-c", code, str(path), label]
+        training_process,
+        "_command",
+        lambda path, label: [sys.executable, "-c", code, str(path), label],
     )
 
 
@@ -114,11 +117,11 @@ def test_a_run_that_does_not_finish_is_one_line(
 
 
 def test_a_refused_configuration_is_recorded_without_a_directory(sweep_dir):
-    def validated():
+    def validate():
         raise ConfigError("agent.discount=2: must be a number from 0 to 1")
 
     with pytest.raises(ConfigError, match="discount=2"):
-        run_job(validated, lambda _: "", number=4, name="agent.discount=2", sweep_dir=sweep_dir)
+        run_job(validate, lambda _: "", number=4, name="agent.discount=2", sweep_dir=sweep_dir)
     [record] = read_records(sweep_dir)
     assert (record.number, record.state, record.run_dir) == (4, "failed", None)
 
@@ -136,7 +139,7 @@ def test_a_stopped_sweep_tells_its_run_once_and_starts_no_other(
         "time.sleep(60)",
     )
     met = []
-    monkeypatch.setattr(job, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(training_process, "POLL_SECONDS", 0.02)
     previous = signal.signal(signal.SIGUSR2, lambda number, frame: met.append(number))
 
     def stop_it():
@@ -160,56 +163,3 @@ def test_a_stopped_sweep_tells_its_run_once_and_starts_no_other(
         with pytest.raises(RunFailed, match="not started"):
             run(tiny_config(tmp_path / "other"), sweep_dir, number=1)
     assert {record.state for record in read_records(sweep_dir)} == {"stopped"}
-
-
-def record_of(number, state, **more):
-    return JobRecord(number=number, name=f"seed={number}", state=state, **more)
-
-
-def test_time_left_is_counted_from_finished_runs_and_running_shares(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 10}\n{"step": 250}\n')
-    here = {"run_dir": str(tmp_path / "run"), "total_agent_steps": 1_000, "pid": os.getpid()}
-    records = [
-        record_of(0, "finished", seconds=80.0),
-        record_of(1, "finished", seconds=0.1, was_skipped=True),
-        record_of(2, "finished", seconds=120.0),
-        record_of(3, "running", **here),
-        record_of(4, "running", **here),
-    ]
-    # 5 wait and twice three quarters run, 100 s each, two at a time.
-    assert estimate_seconds_left(records, 10, now=0.0) == pytest.approx(100 * 6.5 / 2)
-    assert estimate_seconds_left(records, None, now=0.0) is None
-    # Without a finished one: a quarter took 50 s.
-    running = [record_of(0, "running", started_at=50.0, **here)]
-    assert estimate_seconds_left(running, 1, now=100.0) == pytest.approx(150.0)
-
-
-def test_status_command_names_what_runs_what_failed_and_what_died(sweep_dir, monkeypatch, capsys):
-    directory = sweep_dir / ".sweep"
-    process = os.spawnlp(os.P_NOWAIT, "true", "true")
-    os.waitpid(process, 0)
-    import socket
-
-    for record in (
-        record_of(0, "failed", error="optimizer.lr=-1: must be at least 0"),
-        record_of(1, "running", host=socket.gethostname(), pid=process),
-        record_of(2, "running", host="another", pid=process),
-    ):
-        write_json(directory / f"{record.number:04d}.json", record.__dict__)
-    assert read_status(sweep_dir).num_jobs == 3
-    monkeypatch.setattr("sys.argv", ["dqn-sweep-status", str(sweep_dir)])
-    main()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "0 of 3 done, 1 running, 1 failed, 1 dead"
-    assert "  running   0 %  seed=2" in lines
-    assert "  failed  seed=0: optimizer.lr=-1: must be at least 0" in lines
-    assert "  failed  seed=1: its worker is gone; the same command goes on" in lines
-
-
-def test_status_of_no_sweep_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["dqn-sweep-status", str(tmp_path)])
-    with pytest.raises(SystemExit) as status:
-        main()
-    assert status.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1

@@ -16,9 +16,9 @@ from dqn.config.errors import ConfigError
 from dqn.config.validation import OPTIMIZER_TARGETS
 
 TARGET_KEY = "_target_"
-# What train.yaml itself names: takes no arguments and only watches.
+# train.yaml itself names this class, which takes no arguments and only watches.
 _OWN_CALLBACK = "dqn.sweep.watch.SweepCallback"
-# Hydra's own plugins, and handlers and formatters of Python's logging.
+# Hydra's own plugins, and the handlers and formatters of Python's logging, are allowed whole.
 _PLUGIN_PREFIXES = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _LOGGING_PREFIX = "logging."
 _LOGGING_KEYS = ("class", "()")

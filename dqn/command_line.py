@@ -1,6 +1,7 @@
-"""What the console scripts share: bad input is answered with one line and exit status 2."""
+"""What Hydra's console scripts share: bad input is answered with one line and exit status 2."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,18 +10,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from dqn.config import ConfigError, check_arguments, explain
-from dqn.sweep.job import RunFailed
-from dqn.sweep.watch import finish_sweep
+from dqn.system.exit_status import BAD_INPUT_STATUS, ReportedFailure, signal_status
 
-BAD_INPUT_STATUS = 2
 PATH_KEYS = ("run_dir", "out_dir", "weights")
-INTERRUPTED_STATUS = 130
 
 
 def answer(run: Callable[[], float], *, program: str) -> float:
     """Run a Hydra job; alone, its bad input ends the program before Hydra adds a line of its own.
 
-    In a sweep the error goes on to Hydra, which lets the other jobs run and reports at the end.
+    In a multirun the error is handed to Hydra, which runs the other jobs and reports at the end.
     """
     try:
         return run()
@@ -30,33 +28,51 @@ def answer(run: Callable[[], float], *, program: str) -> float:
         refuse(str(error), program=program)
 
 
-def guard(application: Callable[[], object], *, program: str, config_name: str) -> None:
-    """Run a Hydra application; what it refuses is explained in one line."""
-    # Otherwise Hydra prints its own account of an error and exits with status 1.
+def guard(
+    application: Callable[[], object],
+    *,
+    program: str,
+    config_name: str,
+    finish: Callable[[], int | None] | None = None,
+) -> None:
+    """Run a Hydra application; what it refuses is explained in one line.
+
+    Args:
+        application: what ``hydra.main`` made of a function.
+        program: the name in front of that line.
+        config_name: of the application's primary configuration.
+        finish: called when the application has ended, in whatever way. Where it returns an exit
+            status, that replaces the one of a ``ReportedFailure``.
+
+    Raises:
+        SystemExit: bad input (2), a failure that was reported, or Ctrl-C (130).
+    """
+    # Hydra would print its own account of an error and exit with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
-    stop_signal = None
+    finish_status = None
     try:
         check_arguments(sys.argv[1:])
         try:
             application()
         finally:
-            stop_signal = finish_sweep()
-    except RunFailed:  # The end of the sweep has said which and why.
-        sys.exit(1 if stop_signal is None else 128 + stop_signal)
+            if finish is not None:
+                finish_status = finish()
+    except ReportedFailure as failure:
+        sys.exit(failure.exit_status if finish_status is None else finish_status)
     except Exception as error:
         message = explain(error, sys.argv[1:], config_name=config_name)
         if message is None:
             raise
         refuse(message, program=program)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED_STATUS)
+        sys.exit(signal_status(signal.SIGINT))
 
 
 def quote_path(argument: str) -> str:
     """A path in quotes for Hydra, whose grammar ends a bare value at the next ``=``.
 
-    Our own directories hold one (``seed=1``), and are pasted as they are.
+    Our own directories hold one (``seed=1``), and people paste them as they are.
 
     >>> quote_path("run_dir=runs/pong/pong/adam/seed=1"), quote_path("seed=1")
     ("run_dir='runs/pong/pong/adam/seed=1'", 'seed=1')
