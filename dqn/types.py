@@ -1,4 +1,4 @@
-"""Shared vocabulary of the agent: one decision's outcome and one batch of transitions.
+"""Shared vocabulary of the agent: one agent step's outcome and one batch of transitions.
 
 A leaf: it imports nothing of ours, so nobody loads a heavy module for a type.
 
@@ -24,7 +24,7 @@ class TimeStep(NamedTuple):
     The environments restart by themselves one call *after* a game's last observation (Gymnasium's
     ``AutoresetMode.NEXT_STEP``): where ``is_last_t`` was true, the next call ignores that
     environment's action and returns the first observation of a new game with ``is_first_t`` true
-    and reward 0. Such a call is no decision and no transition.
+    and reward 0. Such a call is no agent step and no transition.
 
     Attributes:
         observation_t: ``[num_envs, *observation_shape]``, uint8 for Atari, float32 otherwise.
@@ -67,8 +67,12 @@ class Batch(NamedTuple):
             ``[batch, n_step]``, those of the steps on the way to ``s_t``, then zeros.
         is_terminal_t: ``[batch]`` bool, True where the return ends on the way (discount 0).
         s_t: ``[batch, *observation_shape]`` successor states.
-        num_steps: ``[batch]`` int64, decisions from ``s_tm1`` to ``s_t``: 1, or with n-step returns
-            up to ``n_step``, fewer where the game ended or was cut first.
+        num_steps: ``[batch]`` int64, agent steps from ``s_tm1`` to ``s_t``: 1, or with n-step
+            returns up to ``n_step``, fewer where the game ended or was cut first.
+        weights: ``[batch]`` float32, what each transition's loss is multiplied by; None where
+            every one counts once, as in uniform replay.
+        slots: ``[batch]`` int64 on the CPU, where the replay keeps the transitions: what its
+            priorities are updated by.
     """
 
     s_tm1: torch.Tensor
@@ -77,3 +81,5 @@ class Batch(NamedTuple):
     is_terminal_t: torch.Tensor
     s_t: torch.Tensor
     num_steps: torch.Tensor
+    weights: torch.Tensor | None = None
+    slots: torch.Tensor | None = None

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from dqn.environments import VectorEnvironment
+from dqn.exploration import Policy
 from dqn.system.whole_file import replace_file
-from dqn.types import IntArray, ObservationArray
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 # GIF counts time in hundredths of a second, and browsers slow down anything below two of them.
@@ -38,7 +38,7 @@ class Recording(NamedTuple):
 
 def record_episode(
     environment: VectorEnvironment,
-    select_actions: Callable[[ObservationArray], IntArray],
+    policy: Policy,
     path: str | os.PathLike[str],
     *,
     max_agent_steps: int,
@@ -53,8 +53,7 @@ def record_episode(
 
     Args:
         environment: one copy, made with ``render_mode="rgb_array"``; reset here, not closed.
-        select_actions: the policy, from observations ``[1, *observation_shape]`` to actions
-            ``[1]`` int64.
+        policy: plays.
         path: a ``.gif`` or ``.webp`` file; its directory is made, a file of that name replaced.
         max_agent_steps: agent steps after which the film ends although the game does not. The
             pictures are held in memory: 33 kB a step for Atari.
@@ -75,7 +74,7 @@ def record_episode(
     >>> environment = AtariEnvironment(
     ...     "pong", protocol=PROTOCOLS["nature"], num_envs=1, seed=0, training=False,
     ...     render_mode="rgb_array")
-    >>> always_up = lambda observation: np.array([2])
+    >>> always_up = lambda time_step: np.array([2])
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     recording = record_episode(
     ...         environment, always_up, f"{directory}/pong.gif", max_agent_steps=20)
@@ -98,7 +97,7 @@ def record_episode(
     while num_agent_steps < max_agent_steps and not time_step.is_last_t[0]:
         if should_stop():
             return None
-        time_step = environment.step(select_actions(time_step.observation_t))
+        time_step = environment.step(policy(time_step))
         pictures.append(_picture(environment.render()))
         episode_return += float(time_step.reward_t[0])
         num_agent_steps += 1

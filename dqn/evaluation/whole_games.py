@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dqn.agent import epsilon_greedy
 from dqn.environments import VectorEnvironment
-from dqn.types import IntArray, ObservationArray
+from dqn.exploration import Policy
 
 
 class Evaluation(NamedTuple):
@@ -34,24 +33,20 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     environment: VectorEnvironment,
-    greedy_actions: Callable[[ObservationArray], IntArray],
+    policy: Policy,
     *,
     num_games: int,
-    behaviour_epsilon: float,
-    exploration_seed: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """Play ``num_games`` whole games ε-greedily; deterministic given the seeds.
+    """Play ``num_games`` whole games; deterministic if environment and policy are.
 
     Every environment plays the same number of games, decided beforehand: counting the first
     ``num_games`` to finish would prefer short games, which are the bad ones in most of Atari.
 
     Args:
         environment: freshly seeded, built for evaluation; reset here.
-        greedy_actions: observations to actions of highest value.
+        policy: plays.
         num_games: a multiple of ``environment.num_envs``.
-        behaviour_epsilon: probability of a random action.
-        exploration_seed: of the generator behind the random actions.
         should_stop: polled at every step; when it turns true the evaluation is given up.
 
     Returns:
@@ -68,19 +63,11 @@ def evaluate(
     games_per_env = num_games // environment.num_envs
     returns: list[list[float]] = [[] for _ in range(environment.num_envs)]
     lengths: list[list[int]] = [[] for _ in range(environment.num_envs)]
-    generator = np.random.default_rng(exploration_seed)
     time_step = environment.reset()
     while any(len(games) < games_per_env for games in returns):
         if should_stop():
             return None
-        actions = epsilon_greedy(
-            greedy_actions,
-            time_step.observation_t,
-            behaviour_epsilon,
-            environment.num_actions,
-            generator,
-        )
-        time_step = environment.step(actions)
+        time_step = environment.step(policy(time_step))
         for env in np.flatnonzero(time_step.is_last_t):
             if len(returns[env]) < games_per_env:
                 returns[env].append(float(time_step.episode_return_t[env]))

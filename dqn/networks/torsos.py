@@ -6,7 +6,7 @@ was written, and as PyTorch's layers still do by default.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast
 
 import torch
@@ -26,9 +26,6 @@ class Torso(nn.Module):
     """
 
     num_features: int
-
-
-TorsoFactory: TypeAlias = Callable[[ObservationShape], Torso]
 
 
 def _check_screens(name: str, observation_shape: ObservationShape, side: int) -> None:
@@ -106,7 +103,7 @@ class ScreenCNN(Torso):
         )
         self._native: NativeTorso | None = None
         if implementation == "native" and (reason := unavailable_reason()) is not None:
-            raise ValueError(f"network.implementation=native: {reason}; use auto or torch")
+            raise ValueError(f"network.torso.implementation=native: {reason}; use auto or torch")
         if implementation == "native" or (implementation == "auto" and is_profitable()):
             self._native = NativeTorso(shape)
 
@@ -267,12 +264,13 @@ class MLP(Torso):
         scale = list(input_scale) or [1.0] * num_inputs
         if len(scale) != num_inputs or min(scale) <= 0:
             raise ValueError(
-                f"network.input_scale={scale} must be {num_inputs} positive numbers, one for each "
-                "element of the observation, or none"
+                f"network.torso.input_scale={scale} must be {num_inputs} positive numbers, one for "
+                "each element of the observation, or none"
             )
         if len(hidden_sizes) == 0 or min(hidden_sizes) < 1:
             raise ValueError(
-                f"network.hidden_sizes={list(hidden_sizes)} must be one or more positive widths"
+                f"network.torso.hidden_sizes={list(hidden_sizes)} must be one or more positive "
+                "widths"
             )
         self.num_features = hidden_sizes[-1]
         self.register_buffer(

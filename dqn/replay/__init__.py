@@ -1,9 +1,11 @@
 """Experience replay: where transitions are kept, and how they are drawn.
 
-``ring`` stores every frame once and rebuilds transitions; ``uniform`` draws them.
+``ring`` stores every frame once and rebuilds transitions, ``samplers`` draw them, ``replay`` joins
+the two.
 """
 
+from dqn.replay.replay import Replay, build_sampler
 from dqn.replay.ring import TransitionRing, bytes_per_transition
-from dqn.replay.uniform import ReplayState, UniformReplay
+from dqn.replay.samplers import UniformSampler
 
-__all__ = ["ReplayState", "TransitionRing", "UniformReplay", "bytes_per_transition"]
+__all__ = ["Replay", "TransitionRing", "UniformSampler", "build_sampler", "bytes_per_transition"]

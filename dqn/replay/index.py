@@ -165,26 +165,3 @@ class RingIndex:
         self.is_transition[:, :size] = is_transition
         self.age[:, :size] = age
         self._num_transitions = int(self.is_transition.sum())
-
-    def check_valid(self) -> None:
-        """Recounts by brute force what ``append`` keeps incrementally; for tests.
-
-        Raises:
-            RuntimeError: an invariant is broken.
-        """
-        slot = self.slot(np.arange(self.size))
-        age = self.age[:, slot].astype(np.int64)
-        is_transition = self.is_transition[:, slot]
-        ages_on = age[:, 1:] == np.minimum(age[:, :-1] + 1, self.stack_size)
-        if not (ages_on | (age[:, 1:] == 0)).all():
-            raise RuntimeError("the age of a frame neither restarts nor goes on by one")
-        if (is_transition[:, :-1] & (age[:, 1:] == 0)).any():
-            raise RuntimeError("a transition leads into another game")
-        if self.size < self.slots and (age[:, :1] != 0).any():
-            raise RuntimeError("the first slot written does not open a game")
-        if self._num_transitions != int(self.is_transition.sum()):
-            raise RuntimeError("the count of transitions is wrong")
-        k = np.tile(np.arange(self.num_columns), self.num_envs)
-        env = np.repeat(np.arange(self.num_envs), self.num_columns)
-        if self.num_sampleable != int(self.is_sampleable(env, k).sum()):
-            raise RuntimeError("the count of sampleable transitions is wrong")

@@ -10,7 +10,7 @@ Which slots hold what, and which can be sampled, is ``index.py``'s.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -58,7 +58,7 @@ def bytes_per_transition(
 
 
 class TransitionRing:
-    """Storage of transitions from environments that step together; how to draw is the subclass's.
+    """Storage of transitions from environments that step together.
 
     A slot can be sampled if a decision was taken there, its successor is already written, and no
     frame of its stack has been overwritten (``RingIndex``).
@@ -89,9 +89,9 @@ class TransitionRing:
         frame_shape: Sequence[int],
         frame_dtype: torch.dtype,
         stack_size: int,
-        n_step: int,
-        compressed: bool,
-        device: torch.device | str,
+        n_step: int = 1,
+        compressed: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
@@ -117,9 +117,7 @@ class TransitionRing:
                 f"{available / 1e9:.2f} GB are available on {self._device}: "
                 f"set replay.capacity to at most {available // column_bytes * num_envs}"
             )
-        self._index = RingIndex(
-            num_envs=num_envs, slots=slots, stack_size=stack_size, n_step=n_step
-        )
+        self.index = RingIndex(num_envs=num_envs, slots=slots, stack_size=stack_size, n_step=n_step)
         self._frame_shape = tuple(frame_shape)
         storage = CompressedFrames if compressed else RawFrames
         self._frames: FrameStorage = storage(
@@ -141,16 +139,7 @@ class TransitionRing:
     @property
     def num_sampleable(self) -> int:
         """Number of transitions that can be sampled now."""
-        return self._index.num_sampleable
-
-    @property
-    def can_be_sampled(self) -> bool:
-        """Whether any transition can be sampled: ``num_sampleable > 0``, told in less time."""
-        return self._index.can_be_sampled
-
-    def __len__(self) -> int:
-        """Number of transitions that can be sampled now."""
-        return self.num_sampleable
+        return self.index.num_sampleable
 
     def append(
         self,
@@ -193,30 +182,45 @@ class TransitionRing:
         rewards = self._column("reward_t", reward_t)
         terminal = self._column("is_terminal_t", is_terminal_t)
         transition = self._column("is_transition", is_transition)
-        if self._index.num_appends == 0 and not is_first.all():
+        if self.index.num_appends == 0 and not is_first.all():
             raise ValueError("is_first_tm1 must be true in every environment at the first append")
 
-        head = self._index.head
+        head = self.index.head
         self._frames.write(torch.tensor([head]), new_frames[:, None])
         self._actions[:, head] = torch.tensor(actions, device=self._device)
         self._rewards[:, head] = torch.tensor(rewards, device=self._device)
         # Last: what could not be written is not counted.
-        self._index.append(is_first=is_first, is_transition=transition, is_terminal=terminal)
+        self.index.append(is_first=is_first, is_transition=transition, is_terminal=terminal)
 
     def _column(
         self, name: str, values: npt.NDArray[np.generic], shape: tuple[int, ...] = ()
     ) -> npt.NDArray[Any]:
         """``values``, checked to be ``[num_envs, *shape]``."""
         column = np.asarray(values)
-        expected = (self._index.num_envs, *shape)
+        expected = (self.index.num_envs, *shape)
         if column.shape != expected:
             raise ValueError(f"{name} has shape {list(column.shape)}, expected {list(expected)}")
         return column
 
-    def _gather(self, env: IntArray, k: IntArray) -> Batch:
-        """The transitions at column ``k`` ``[batch]`` of environments ``env`` ``[batch]``."""
-        steps, n_step = self._index.steps(env, k), self._index.n_step
-        index = self._to_device(self._flat(env, steps.slots)).flatten()
+    def gather(self, env: IntArray, k: IntArray, weights: FloatArray | None) -> Batch:
+        """The transitions at column ``k`` ``[batch]`` of environments ``env`` ``[batch]``.
+
+        With ``n_step`` 1, ``s_tm1`` and ``s_t`` are two views of one gather of ``stack_size + 1``
+        frames: their common frames are fetched once, and writing into one changes the other.
+
+        Args:
+            env: environments.
+            k: columns, counted from the oldest one; ``RingIndex.is_sampleable`` of both.
+            weights: ``[batch]``, handed on, or None.
+
+        Returns:
+            A ``Batch`` on the ring's device. States are ``[batch, stack_size, *frame_shape]`` in
+            ``frame_dtype``, without the stack axis where ``stack_size`` is 1; frames before the
+            game's first are zeros.
+        """
+        steps, n_step = self.index.steps(env, k), self.index.n_step
+        flat = self._flat(env, steps.slots)
+        index = self._to_device(flat).flatten()
         rewards = self._rewards.flatten().index_select(0, index).view(steps.slots.shape)
         if n_step == 1:
             frames = self._frames_at(env, k)
@@ -224,7 +228,7 @@ class TransitionRing:
         else:
             s_tm1, s_t = self._frames_at(env, k), self._frames_at(env, k + steps.num_steps)
             rewards = rewards * self._to_device(steps.is_taken)
-        has_stack_axis = self._index.stack_size > 1
+        has_stack_axis = self.index.stack_size > 1
         return Batch(
             s_tm1=s_tm1 if has_stack_axis else s_tm1[:, 0],
             a_tm1=self._actions.flatten().index_select(0, index[::n_step]),
@@ -232,19 +236,21 @@ class TransitionRing:
             is_terminal_t=self._to_device(steps.is_terminal),
             s_t=s_t if has_stack_axis else s_t[:, 0],
             num_steps=self._to_device(steps.num_steps),
+            weights=None if weights is None else self._to_device(weights),
+            slots=torch.from_numpy(flat[:, 0]),
         )
 
     def _flat(self, env: IntArray, slots: IntArray) -> IntArray:
         """Where slots ``[batch, n]`` of environments ``[batch]`` lie in a flattened storage."""
-        return (env * self._index.slots)[:, None] + slots
+        return (env * self.index.slots)[:, None] + slots
 
     def _to_device(self, values: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(values).to(self._device, non_blocking=True)
 
     def _frames_at(self, env: IntArray, k: IntArray) -> torch.Tensor:
         """``[batch, num_frames, *frame_shape]``: the stack at ``k``, and what shares its frames."""
-        window = self._flat(env, self._index.slot(k[:, None] + self._window_offsets))
-        is_padding = np.arange(self._num_frames) < self._index.num_padding(env, k)[:, None]
+        window = self._flat(env, self.index.slot(k[:, None] + self._window_offsets))
+        is_padding = np.arange(self._num_frames) < self.index.num_padding(env, k)[:, None]
         frames = self._frames.gather(torch.from_numpy(window.reshape(-1)))
         if is_padding.any():
             frames.index_fill_(0, self._to_device(np.flatnonzero(is_padding)), 0)
@@ -254,8 +260,8 @@ class TransitionRing:
     def columns(self) -> range:
         """The columns that are held, numbered from the first append on: what was written in
         column ``n`` never changes, until column ``n + slots`` takes its place."""
-        num_appends = self._index.num_appends
-        return range(num_appends - self._index.size, num_appends)
+        num_appends = self.index.num_appends
+        return range(num_appends - self.index.size, num_appends)
 
     def read_frames(self, columns: range) -> torch.Tensor:
         """A copy of the frames of some columns that are held, on the CPU.
@@ -264,7 +270,7 @@ class TransitionRing:
             ``[num_envs, len(columns), *frame_shape]``, contiguous: each environment's frames in
             the order of time.
         """
-        return self._frames.read(torch.arange(columns.start, columns.stop) % self._index.slots)
+        return self._frames.read(torch.arange(columns.start, columns.stop) % self.index.slots)
 
     def write_frames(self, columns: range, frames: torch.Tensor) -> None:
         """Puts back what ``read_frames`` gave, into a ring that ``load_state_dict`` has sized.
@@ -274,12 +280,12 @@ class TransitionRing:
         begin = max(columns.start, self.columns.start)
         if begin >= columns.stop:
             return
-        slots = torch.arange(begin, columns.stop) % self._index.slots
+        slots = torch.arange(begin, columns.stop) % self.index.slots
         self._frames.write(slots, frames[:, begin - columns.start :])
 
-    def _ring_state(self, *, with_frames: bool) -> RingState:
-        """A copy of the written slots."""
-        index, size = self._index, self._index.size
+    def state_dict(self, *, with_frames: bool) -> RingState:
+        """A copy of the written slots, as ``torch.load(weights_only=True)`` reads them."""
+        index, size = self.index, self.index.size
         state = RingState(
             actions=self._actions[:, :size].clone(),
             rewards=self._rewards[:, :size].clone(),
@@ -296,12 +302,13 @@ class TransitionRing:
             state["frames"] = self._frames.read(torch.arange(size))
         return state
 
-    def _load_ring_state(self, state: RingState) -> None:
-        """Takes over the slots of ``state``; ValueError, and nothing loaded, if they do not fit.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over the slots of a ``RingState``; ``write_frames`` brings frames it is without.
 
-        Without frames in it, ``write_frames`` has to bring them.
+        Raises:
+            ValueError: the state is that of a ring of another layout; nothing was loaded.
         """
-        index = self._index
+        index = self.index
         size = min(state["num_appends"], index.slots)
         theirs = (state["slots"], state["stack_size"], state["frame_dtype"])
         ours = (index.slots, index.stack_size, self._frames.dtype)
@@ -323,11 +330,3 @@ class TransitionRing:
             is_transition=state["is_transition"].numpy(),
             age=state["age"].numpy(),
         )
-
-    def check_valid(self) -> None:
-        """For tests: ``RingIndex.check_valid``.
-
-        Raises:
-            RuntimeError: an invariant is broken.
-        """
-        self._index.check_valid()

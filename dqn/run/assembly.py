@@ -4,24 +4,29 @@ import copy
 import dataclasses
 import itertools
 import math
-from functools import partial
 from typing import cast
 
 import numpy as np
 import torch
 
-from dqn.agent import DQN
+from dqn.agent import DQN, Reduction
 from dqn.config import ConfigError, NetworkConfig, TrainConfig, optimizer_class
 from dqn.environments import VectorEnvironment
-from dqn.losses import Reduction, clipped_error_loss
-from dqn.networks.q_network import QNetwork, build_q_network
-from dqn.networks.torsos import MLP, Implementation, MinAtarCNN, NatureCNN, NipsCNN, TorsoFactory
-from dqn.replay import UniformReplay
-from dqn.run.games import max_abs_reward
+from dqn.losses.registry import build_loss
+from dqn.networks.q_network import QNetwork
+from dqn.networks.registry import build_q_network
+from dqn.replay import Replay, TransitionRing, build_sampler
+from dqn.run import games
 from dqn.run.seeding import Seeds
 from dqn.system import memory
+from dqn.training.layers import Diagnose
+from dqn.training.parts import Hooks, Parts
 from dqn.training.plan import TrainingPlan
+from dqn.training.progress import Progress
 from dqn.training.schedules import ConstantSchedule, LinearSchedule, Schedule
+from dqn.training.telemetry import Telemetry
+from dqn.training.trainer import Trainer
+from rmsprop import effective_learning_rate_summaries
 
 
 def resolve_device(device: str) -> torch.device:
@@ -78,16 +83,18 @@ def build_network(
     Raises:
         ConfigError: the torso does not fit the observations.
     """
-    implementation = cast(Implementation, config.implementation)
-    torsos: dict[str, TorsoFactory] = {
-        "nature_cnn": partial(NatureCNN, implementation=implementation),
-        "nips_cnn": partial(NipsCNN, implementation=implementation),
-        "minatar_cnn": partial(MinAtarCNN, implementation=implementation),
-        "mlp": partial(MLP, hidden_sizes=config.hidden_sizes, input_scale=config.input_scale),
-    }
+    torso: dict[str, object] = {"kind": config.torso}
+    if config.torso == "mlp":
+        torso |= {"hidden_sizes": config.hidden_sizes, "input_scale": config.input_scale}
+    else:
+        torso["implementation"] = config.implementation
     try:
         return build_q_network(
-            torso=torsos[config.torso], observation_shape=observation_shape, num_actions=num_actions
+            torso=torso,
+            stream={"kind": "linear"},
+            readout={"kind": "scalar"},
+            observation_shape=observation_shape,
+            num_actions=num_actions,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -131,14 +138,12 @@ def build_agent(
         target_network=copy.deepcopy(network),
         optimizer=build_optimizer(config.optimizer, network),
         num_actions=environment.num_actions,
-        loss=partial(
-            clipped_error_loss,
-            error_bound=agent.error_bound,
-            reduction=cast(Reduction, agent.loss_reduction),
-        ),
+        loss=build_loss({"kind": "q_learning", "error_bound": agent.error_bound}),
+        reduction=cast(Reduction, agent.loss_reduction),
+        max_grad_norm=None,
         double_q_learning=agent.double_q_learning,
         discount=agent.discount,
-        reward_clip=max_abs_reward(config.env),
+        reward_clip=games.max_abs_reward(config.env),
         target_update_period_updates=(
             agent.target_update_period_agent_steps // agent.agent_steps_per_update
         ),
@@ -151,7 +156,7 @@ def build_agent(
 
 def build_replay(
     config: TrainConfig, environment: VectorEnvironment, *, seed: int, device: torch.device
-) -> UniformReplay:
+) -> Replay:
     """The replay for an environment's frames.
 
     Raises:
@@ -159,17 +164,17 @@ def build_replay(
     """
     is_image = environment.observation_dtype == np.uint8
     try:
-        return UniformReplay(
+        ring = TransitionRing(
             num_envs=environment.num_envs,
             capacity=config.replay.capacity,
             frame_shape=environment.frame_shape,
             frame_dtype=torch.uint8 if is_image else torch.float32,
             stack_size=environment.stack_size,
-            seed=seed,
             n_step=config.agent.n_step,
             compressed=config.replay.compressed,
             device=device,
         )
+        return Replay(ring, build_sampler({"kind": "uniform"}, seed=seed))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -211,4 +216,47 @@ def build_plan(config: TrainConfig) -> TrainingPlan:
         evaluation_period_agent_steps=config.evaluation.period_agent_steps,
         checkpoint_period_agent_steps=config.checkpoint.period_agent_steps,
         stop_at_return_mean=config.evaluation.stop_at_return_mean,
+    )
+
+
+def assemble(config: TrainConfig, *, seeds: Seeds, device: torch.device) -> Parts:
+    """Everything that acts, learns and remembers; its environments are the caller's to close.
+
+    Raises:
+        ConfigError: a part refuses its configuration, or would not fit into memory.
+    """
+    environment = games.training_environment(config, seeds=seeds)
+    try:
+        check_memory(config, environment, device)
+        return Parts(
+            environment=environment,
+            agent=build_agent(config, environment, seeds=seeds, device=device),
+            replay=build_replay(config, environment, seed=seeds.replay, device=device),
+            behaviour_epsilon=build_behaviour_epsilon(config),
+            learning_rate_factor=build_learning_rate_factor(config),
+            plan=build_plan(config),
+        )
+    except BaseException:
+        environment.close()
+        raise
+
+
+def build_trainer(
+    config: TrainConfig,
+    parts: Parts,
+    hooks: Hooks,
+    *,
+    telemetry: Telemetry,
+    progress: Progress,
+    diagnose: Diagnose = effective_learning_rate_summaries,
+) -> Trainer:
+    """The training loop over these parts."""
+    return Trainer(
+        parts,
+        hooks,
+        telemetry=telemetry,
+        progress=progress,
+        diagnose=diagnose,
+        log_histograms=config.logging.histograms,
+        concurrent=config.concurrent,
     )

@@ -13,6 +13,7 @@ from dqn.run.provenance import append_provenance
 from dqn.run_format import (
     BEST_WEIGHTS_FILE,
     CHECKPOINTS_DIRECTORY,
+    CONFIG_FILE,
     EVALUATIONS_FILE,
     EVENT_FILES,
     METRICS_FILE,
@@ -20,7 +21,6 @@ from dqn.run_format import (
     PROVENANCE_FILE,
     VIDEOS_DIRECTORY,
 )
-from dqn.run_format import CONFIG_FILE as CONFIG_FILE
 from dqn.system.locking import LockedError, RunLock
 
 # These keys may change when a run is continued. Any other change makes it another run.

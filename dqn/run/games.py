@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn.agent import DQN, epsilon_greedy
+from dqn.agent import DQN
 from dqn.config import ConfigError, EnvConfig, TrainConfig
 from dqn.environments import KINDS, EnvironmentSpec, VectorEnvironment
 from dqn.environments.kinds import GameProtocol
 from dqn.evaluation.video import Recording, record_episode
 from dqn.evaluation.whole_games import Evaluation, evaluate
+from dqn.exploration import EpsilonGreedy
 from dqn.run.seeding import Seeds
 
 # Mnih et al. 2015 evaluate for five minutes of Atari, which are so many agent steps.
@@ -125,10 +126,8 @@ def evaluate_agent(
     try:
         return evaluate(
             environment,
-            agent.greedy_actions,
+            _evaluated_policy(config, agent, seeds),
             num_games=num_games,
-            behaviour_epsilon=evaluation_epsilon(config),
-            exploration_seed=seeds.evaluation_exploration,
             should_stop=should_stop,
         )
     finally:
@@ -156,17 +155,10 @@ def record_video(
         training=False,
         render_mode="rgb_array",
     )
-    generator = np.random.default_rng(seeds.evaluation_exploration)
     try:
         return record_episode(
             environment,
-            lambda observation_t: epsilon_greedy(
-                agent.greedy_actions,
-                observation_t,
-                evaluation_epsilon(config),
-                agent.num_actions,
-                generator,
-            ),
+            _evaluated_policy(config, agent, seeds),
             path,
             max_agent_steps=VIDEO_MAX_AGENT_STEPS,
             should_stop=should_stop,
@@ -174,3 +166,13 @@ def record_video(
         )
     finally:
         environment.close()
+
+
+def _evaluated_policy(config: TrainConfig, agent: DQN, seeds: Seeds) -> EpsilonGreedy:
+    """The agent's policy as evaluations and films play it, from its start."""
+    return EpsilonGreedy(
+        agent.greedy_policy(),
+        agent.num_actions,
+        epsilon=evaluation_epsilon(config),
+        generator=np.random.default_rng(seeds.evaluation_exploration),
+    )

@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from dqn.agent import NonFiniteError
+from dqn.agent import DQN, NonFiniteError
 from dqn.checkpoint import Checkpoint
 from dqn.config import TrainConfig, flatten
 from dqn.run import assembly, games
@@ -37,18 +37,15 @@ from dqn.run.state import (
     provenance_of,
     save_run,
 )
+from dqn.run_format import EVALUATIONS_FILE, VIDEOS_DIRECTORY
+from dqn.system.exit_status import FAILED_STATUS
 from dqn.system.locking import RunLock
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
+from dqn.training.parts import Hooks
 from dqn.training.progress import Progress
-from dqn.training.telemetry import (
-    EVALUATIONS_FILE,
-    HyperparameterValue,
-    Telemetry,
-    TelemetryPosition,
-)
+from dqn.training.telemetry import HyperparameterValue, Telemetry, TelemetryPosition
 from dqn.training.trainer import Trainer
-from rmsprop import effective_learning_rate_summaries
 
 
 def train(config: TrainConfig, *, label: str) -> float:
@@ -85,66 +82,79 @@ def _train_alone(
     if not config.overwrite:
         refuse_other_run(run_dir, config, saved)
     if saved is not None and is_finished(saved, config):
-        # Without its games, which would first have to be played to where they stood.
-        write_config(run_dir, config)
-        keep_best(run_dir, best_of(saved))
-        _say_finished(saved, config, label)
+        _say_finished(saved, config, run_dir, label)
         return _last_return_mean(run_dir)
     prepare_process(num_threads=config.num_threads, precision=config.precision)
     seed_everything(config.seed)
     seeds = derive_seeds(config.seed)
-    agent_steps = 0 if saved is None else saved.agent_steps
-    environment = games.training_environment(config, seeds=seeds)
+    parts = assembly.assemble(config, seeds=seeds, device=device)
     try:
-        assembly.check_memory(config, environment, device)
-        agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
-        replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
         if saved is not None:
-            load_replay(saved, config, agent, replay)
-        facts = provenance_of(config, agent)
-        # Only now, when nothing can be refused any more.
+            load_replay(saved, config, parts.agent, parts.replay)
+        # From here on nothing is refused, so the directory may be written to.
         begin_to_write(config, run_dir, lock, saved)
         with (
             StopRequest() as stop,
-            Progress(
-                total_agent_steps=config.total_agent_steps, agent_steps=agent_steps, label=label
-            ) as progress,
-            _open_telemetry(run_dir, environment.frame_skip, saved) as telemetry,
+            _progress(config, saved, label) as progress,
+            _open_telemetry(run_dir, parts.environment.frame_skip, saved) as telemetry,
         ):
-            trainer = Trainer(
-                environment=environment,
-                agent=agent,
-                replay=replay,
-                behaviour_epsilon=assembly.build_behaviour_epsilon(config),
-                learning_rate_factor=assembly.build_learning_rate_factor(config),
-                plan=assembly.build_plan(config),
-                evaluate=lambda: games.evaluate_agent(
-                    config, agent, seeds=seeds, should_stop=stop.is_set
-                ),
-                diagnose=effective_learning_rate_summaries,
-                telemetry=telemetry,
-                progress=progress,
-                save=lambda trainer: save_run(config, run_dir, trainer, telemetry),
-                keep_best=lambda trainer: keep_best(run_dir, trainer.best),
-                should_stop=stop.is_set,
-                log_histograms=config.logging.histograms,
-                concurrent=config.concurrent,
+            hooks = _hooks(config, run_dir, parts.agent, seeds, telemetry, stop)
+            trainer = assembly.build_trainer(
+                config, parts, hooks, telemetry=telemetry, progress=progress
             )
-            if saved is None:
-                telemetry.write_hyperparameters(_hyperparameters(config))
-                telemetry.write_layout([name for name, _ in agent.network.named_parameters()])
-            else:
-                load_run(saved, config, trainer, progress)
-                saved.state.clear()
-            note_provenance(run_dir, agent_steps, facts)
+            _begin_or_continue(trainer, config, run_dir, saved, telemetry, progress)
             try:
                 _run_to_the_end(trainer, run_dir, config, seeds, progress, stop)
             except NonFiniteError as error:
                 explain_nonfinite(error, run_dir, trainer)
-                sys.exit(1)
+                sys.exit(FAILED_STATUS)
     finally:
-        environment.close()
+        parts.environment.close()
     return _last_return_mean(run_dir)
+
+
+def _hooks(
+    config: TrainConfig,
+    run_dir: Path,
+    agent: DQN,
+    seeds: Seeds,
+    telemetry: Telemetry,
+    stop: StopRequest,
+) -> Hooks:
+    """What the training loop asks of this run."""
+    return Hooks(
+        evaluate=lambda: games.evaluate_agent(config, agent, seeds=seeds, should_stop=stop.is_set),
+        save=lambda trainer: save_run(config, run_dir, trainer, telemetry),
+        keep_best=lambda trainer: keep_best(run_dir, trainer.best),
+        should_stop=stop.is_set,
+    )
+
+
+def _begin_or_continue(
+    trainer: Trainer,
+    config: TrainConfig,
+    run_dir: Path,
+    saved: Checkpoint | None,
+    telemetry: Telemetry,
+    progress: Progress,
+) -> None:
+    """Describe a new run to TensorBoard, or bring the trainer to where the checkpoint stood."""
+    facts = provenance_of(config, trainer.agent)
+    if saved is None:
+        telemetry.write_hyperparameters(_hyperparameters(config))
+        telemetry.write_layout([name for name, _ in trainer.agent.network.named_parameters()])
+    else:
+        load_run(saved, config, trainer, progress)
+        saved.state.clear()
+    note_provenance(run_dir, 0 if saved is None else saved.agent_steps, facts)
+
+
+def _progress(config: TrainConfig, saved: Checkpoint | None, label: str) -> Progress:
+    return Progress(
+        total_agent_steps=config.total_agent_steps,
+        agent_steps=0 if saved is None else saved.agent_steps,
+        label=label,
+    )
 
 
 def _open_telemetry(run_dir: Path, frame_skip: int, saved: Checkpoint | None) -> Telemetry:
@@ -181,10 +191,13 @@ def _run_to_the_end(
         sys.exit(stop.exit_status)
     else:
         progress.note(f"stopped at {trainer.agent_steps:,} steps, which are not saved")
-        sys.exit(1)
+        sys.exit(FAILED_STATUS)
 
 
-def _say_finished(saved: Checkpoint, config: TrainConfig, label: str) -> None:
+def _say_finished(saved: Checkpoint, config: TrainConfig, run_dir: Path, label: str) -> None:
+    """Nothing is left to do; a damaged configuration or file of best weights is mended."""
+    write_config(run_dir, config)
+    keep_best(run_dir, best_of(saved))
     more = "" if is_solved(saved) else "raise total_agent_steps to go on, or "
     print(
         f"{label}: already finished at {saved.agent_steps:,} steps in {config.run_dir}; "
@@ -204,7 +217,7 @@ def _record_video(
     """One game of the final policy; a missing renderer costs the video, not the run."""
     if not config.evaluation.video:
         return
-    path = run_dir / "videos" / f"agent_step_{trainer.agent_steps:012d}.webp"
+    path = run_dir / VIDEOS_DIRECTORY / f"agent_step_{trainer.agent_steps:012d}.webp"
     try:
         recording = games.record_video(
             config, trainer.agent, path, seeds=seeds, should_stop=stop.is_set

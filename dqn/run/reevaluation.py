@@ -14,16 +14,15 @@ from dqn.evaluation.atari_scores import SCORE_TABLES, ScoreTableName, human_norm
 from dqn.evaluation.whole_games import Evaluation
 from dqn.run import assembly, games
 from dqn.run.directory import (
-    CONFIG_FILE,
     best_weights_path,
     checkpoint_directory,
     holds_run,
     unusable_directory,
 )
 from dqn.run.seeding import Seeds, derive_seeds
+from dqn.run_format import CONFIG_FILE, EVALUATIONS_FILE, VIDEOS_DIRECTORY
 from dqn.system.process import prepare_process
 from dqn.system.stopping import StopRequest
-from dqn.training.telemetry import EVALUATIONS_FILE
 
 
 def reevaluate(config: EvaluateConfig) -> float:
@@ -59,7 +58,7 @@ def reevaluate(config: EvaluateConfig) -> float:
         sys.exit(stop.exit_status)
     _report(config, run_config, evaluation, agent_steps)
     if config.video:
-        path = out_dir / "videos" / f"agent_step_{agent_steps:012d}.webp"
+        path = out_dir / VIDEOS_DIRECTORY / f"agent_step_{agent_steps:012d}.webp"
         _film(run_config, agent, path, seeds)
     return evaluation.return_mean
 

@@ -10,14 +10,16 @@ from dqn import checkpoint
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
 from dqn.config import ConfigError, TrainConfig, flatten
-from dqn.replay import ReplayState, UniformReplay
+from dqn.replay import Replay
 from dqn.run.directory import best_weights_path, checkpoint_directory, unusable_directory
 from dqn.run.provenance import provenance
 from dqn.run.seeding import GeneratorState, generator_state, load_generator_state
+from dqn.run_format import NONFINITE_DIRECTORY
 from dqn.training import nonfinite
+from dqn.training.parts import BestEvaluation
 from dqn.training.progress import Progress
 from dqn.training.telemetry import Telemetry
-from dqn.training.trainer import BestEvaluation, GamesError, Trainer, TrainerState
+from dqn.training.trainer import GamesError, Trainer, TrainerState
 
 
 def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
@@ -68,14 +70,14 @@ def provenance_of(config: TrainConfig, agent: DQN) -> dict[str, str]:
     return provenance(device=str(agent.device), num_threads=config.num_threads)
 
 
-def load_replay(saved: Checkpoint, config: TrainConfig, agent: DQN, replay: UniformReplay) -> None:
+def load_replay(saved: Checkpoint, config: TrainConfig, agent: DQN, replay: Replay) -> None:
     """Fill the replay, and see that the rest of the checkpoint will fit; nothing is written yet.
 
     Raises:
         ConfigError: it is not one of this configuration, although it says so.
     """
     try:
-        replay.load_state_dict(cast(ReplayState, saved.state["replay"]))
+        replay.load_state_dict(cast(dict[str, object], saved.state["replay"]))
         saved.load_frames(replay)
         agent.network.load_state_dict(cast(AgentState, saved.state["agent"])["network"])
     except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -182,7 +184,7 @@ def keep_best(run_dir: Path, best: BestEvaluation | None) -> None:
 def explain_nonfinite(error: NonFiniteError, run_dir: Path, trainer: Trainer) -> None:
     """One line: where it began, what was kept, and what one may do."""
     update = trainer.agent.num_updates + 1
-    path = run_dir / nonfinite.DIRECTORY / f"update_{update:012d}.pt"
+    path = run_dir / NONFINITE_DIRECTORY / f"update_{update:012d}.pt"
     where = nonfinite.first_nonfinite(trainer.agent, error.batch)
     try:
         nonfinite.write_dump(path, trainer.agent, error.batch, str(error))

@@ -5,6 +5,13 @@ from typing import TypedDict
 
 import torch
 
+from dqn.run_format import (
+    AGENT_STEPS_PER_SECOND,
+    TRAIN_LOSS,
+    TRAIN_Q_MEAN,
+    UPDATES_PER_SECOND,
+)
+
 
 class IntervalState(TypedDict):
     """What a log line in the making has seen so far."""
@@ -67,12 +74,12 @@ class Interval:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         updates = num_updates - self._num_updates
         speed = {
-            "speed/agent_steps_per_second": (agent_steps - self._agent_steps) / seconds,
-            "speed/updates_per_second": updates / seconds,
+            AGENT_STEPS_PER_SECOND: (agent_steps - self._agent_steps) / seconds,
+            UPDATES_PER_SECOND: updates / seconds,
         }
         if updates == 0:
             return speed
         return speed | {
-            "train/loss": float(self._loss_sum) / updates,
-            "train/q_mean": float(self._q_sum) / updates,
+            TRAIN_LOSS: float(self._loss_sum) / updates,
+            TRAIN_Q_MEAN: float(self._q_sum) / updates,
         }

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dqn.agent import DQN
-from dqn.run_format import NONFINITE_DIRECTORY
 from dqn.system.whole_file import replace_file
 from dqn.types import Batch
-
-DIRECTORY = NONFINITE_DIRECTORY
 
 
 def nonfinite_parameter(network: nn.Module) -> str | None:
@@ -36,7 +33,9 @@ def first_nonfinite(agent: DQN, batch: Batch | None) -> str:
     """
     fields = () if batch is None else batch._asdict().items()
     for name, field in fields:
-        if field.is_floating_point() and not field.isfinite().all():
+        if field is None or not field.is_floating_point():
+            continue
+        if not field.isfinite().all():
             rows = (~field.isfinite()).flatten(1) if field.dim() > 1 else ~field.isfinite()[:, None]
             transitions = rows.any(dim=1).nonzero().flatten().tolist()
             return f"{name} of the batch (its transitions {_few(transitions)})"

@@ -24,13 +24,13 @@ from dqn.run_format import (
     EVALUATION_RETURN_MEAN,
     EVALUATION_RETURN_STD,
     EVALUATION_SECONDS,
+    EVALUATIONS_FILE,
     EVENT_FILES,
     METRICS_FILE,
     effective_lr_tag,
     eps_bound_tag,
     update_ratio_tag,
 )
-from dqn.run_format import EVALUATIONS_FILE as EVALUATIONS_FILE
 from dqn.system.line_file import LineFile, LinePosition
 from rmsprop import Log10Histogram
 

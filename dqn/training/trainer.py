@@ -1,25 +1,29 @@
-"""The training loop: collect, learn, log, evaluate, checkpoint; one vector of decisions a turn."""
+"""The training loop: collect, learn, log, evaluate, checkpoint; one vector of steps a turn."""
 
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 
-from dqn.agent import DQN, AgentState, NonFiniteError
-from dqn.environments import VectorEnvironment
+from dqn.agent import AgentState, NonFiniteError
 from dqn.evaluation.whole_games import Evaluation
-from dqn.replay import ReplayState, UniformReplay
+from dqn.run_format import (
+    EPISODE_LENGTH,
+    EPISODE_RETURN,
+    PEAK_MEMORY_GIGABYTES,
+    TRAIN_EPSILON,
+    TRAIN_LEARNING_RATE,
+)
 from dqn.system.memory import peak_resident_bytes
 from dqn.training.interval import Interval, IntervalState
+from dqn.training.layers import Diagnose, LayerLog
 from dqn.training.nonfinite import nonfinite_parameter
-from dqn.training.plan import TrainingPlan
+from dqn.training.parts import BestEvaluation, Hooks, Parts
 from dqn.training.progress import Progress
 from dqn.training.telemetry import Telemetry
 from dqn.types import Batch, IntArray, ObservationArray, TimeStep
-from rmsprop import LayerSummary, update_ratios
 
 # How many of the last games the progress line averages.
 PROGRESS_GAMES = 20
@@ -27,35 +31,15 @@ PROGRESS_GAMES = 20
 RETRY_SHARE = 0.1
 
 
-class Diagnose(Protocol):
-    """Per-layer effective learning rates of the agent's optimizer, by parameter name."""
-
-    def __call__(self, optimizer: torch.optim.Optimizer) -> dict[str, LayerSummary]: ...
-
-
 class GamesError(RuntimeError):
     """The games in progress of a checkpoint cannot be gone on with."""
-
-
-class BestEvaluation(NamedTuple):
-    """The evaluation with the highest mean return so far, the earliest of equal ones.
-
-    Attributes:
-        return_mean: of its games.
-        agent_steps: when it was made.
-        weights: of the network that it judged, a copy on the CPU.
-    """
-
-    return_mean: float
-    agent_steps: int
-    weights: dict[str, torch.Tensor]
 
 
 class TrainerState(TypedDict):
     """Everything that decides how the training goes on."""
 
     agent: AgentState
-    replay: ReplayState
+    replay: dict[str, Any]
     environment: Any
     agent_steps: int
     evaluated_agent_steps: int
@@ -78,69 +62,54 @@ class Trainer:
     acts is the same in both modes, and neither depends on how fast anything is.
 
     Args:
-        environment: for training; reset when ``run`` starts.
-        agent: acts and learns.
-        replay: receives every frame.
-        behaviour_epsilon: schedule from agent steps to ε.
-        learning_rate_factor: schedule from agent steps to what the optimizer's rates are
-            multiplied by.
-        plan: lengths and periods.
-        evaluate: plays the evaluation games; returns None when told to stop half-way.
-        diagnose: effective learning rates of the optimizer by layer, or None where unknown.
+        parts: what acts, learns and remembers.
+        hooks: what is asked of the run around.
         telemetry: where metrics go.
         progress: the line a person watches.
-        save: writes a checkpoint of this trainer; False where it could not be written.
-        keep_best: keeps the weights of the best evaluation so far.
-        should_stop: polled at every turn.
+        diagnose: effective learning rates of the optimizer by layer, or None where unknown.
         log_histograms: also write the histogram of each layer's effective learning rates.
-        concurrent: learn while the environments step, one vector of decisions behind.
+        concurrent: learn while the environments step, one vector of agent steps behind.
     """
 
     def __init__(
         self,
+        parts: Parts,
+        hooks: Hooks,
         *,
-        environment: VectorEnvironment,
-        agent: DQN,
-        replay: UniformReplay,
-        behaviour_epsilon: Callable[[int], float],
-        learning_rate_factor: Callable[[int], float],
-        plan: TrainingPlan,
-        evaluate: Callable[[], Evaluation | None],
-        diagnose: Diagnose | None,
         telemetry: Telemetry,
         progress: Progress,
-        save: Callable[["Trainer"], bool],
-        keep_best: Callable[["Trainer"], None],
-        should_stop: Callable[[], bool],
+        diagnose: Diagnose | None,
         log_histograms: bool,
         concurrent: bool,
     ) -> None:
-        self.agent = agent
-        self.replay = replay
+        self.agent = parts.agent
+        self.replay = parts.replay
         self.agent_steps = 0
         self.evaluated_agent_steps = -1
         self.is_solved = False
         self.best: BestEvaluation | None = None
-        self._environment = environment
-        self._behaviour_epsilon = behaviour_epsilon
-        self._learning_rate_factor = learning_rate_factor
+        self._environment = parts.environment
+        self._behaviour_epsilon = parts.behaviour_epsilon
+        self._learning_rate_factor = parts.learning_rate_factor
         # Read before a resumed optimizer brings the rates that the schedule had come to.
-        self._initial_learning_rates = [g["lr"] for g in agent.optimizer.param_groups]
-        self._plan = plan
-        self._evaluate = evaluate
-        self._diagnose = diagnose
+        self._initial_learning_rates = [g["lr"] for g in self.agent.optimizer.param_groups]
+        self._plan = parts.plan
+        self._hooks = hooks
         self._telemetry = telemetry
         self._progress = progress
-        self._save = save
-        self._keep_best = keep_best
-        self._should_stop = should_stop
-        self._log_histograms = log_histograms
+        self._layer_log = LayerLog(
+            self.agent.network,
+            self.agent.optimizer,
+            diagnose=diagnose,
+            telemetry=telemetry,
+            histograms=log_histograms,
+        )
         self._concurrent = concurrent
         self._saved_agent_steps = 0
         self._save_again_at_agent_steps = 0
         self._time_step: TimeStep | None = None
         self._recent_returns: deque[float] = deque(maxlen=PROGRESS_GAMES)
-        self._interval = Interval(self.agent_steps, self.agent.num_updates, agent.device)
+        self._interval = Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 
     @property
     def is_finished(self) -> bool:
@@ -153,11 +122,11 @@ class Trainer:
         if self._time_step is None:
             self._time_step = self._environment.reset()
         self._interval.go_on()
-        while not self._should_stop():
+        while not self._hooks.should_stop():
             if self._evaluation_is_due():
                 self._run_evaluation()
             elif self.is_finished:
-                self._save(self)
+                self._hooks.save(self)
                 return True
             elif self._checkpoint_is_due():
                 self._run_save()
@@ -166,7 +135,7 @@ class Trainer:
                 self._time_step = self._turn(self._time_step)
                 if self._passed(self._plan.log_period_agent_steps, previous_agent_steps):
                     self._log_interval()
-        self._save(self)
+        self._hooks.save(self)
         return False
 
     def state_dict(self) -> TrainerState:
@@ -209,14 +178,14 @@ class Trainer:
         return has_passed and self.agent_steps >= self._save_again_at_agent_steps
 
     def _run_save(self) -> None:
-        if self._save(self):
+        if self._hooks.save(self):
             self._saved_agent_steps = self.agent_steps
         else:
             period = self._plan.checkpoint_period_agent_steps
             self._save_again_at_agent_steps = self.agent_steps + max(1, int(RETRY_SHARE * period))
 
     def _turn(self, time_step: TimeStep) -> TimeStep:
-        actions = self.agent.act(time_step.observation_t, self._behaviour_epsilon(self.agent_steps))
+        actions = self.agent.act(time_step, self._behaviour_epsilon(self.agent_steps))
         self._environment.step_async(actions)
         if self._concurrent:
             self._learn()
@@ -243,8 +212,8 @@ class Trainer:
             self._recent_returns.append(episode_return)
             self._write(
                 {
-                    "episode/return": episode_return,
-                    "episode/length": int(next_time_step.episode_length_t[env]),
+                    EPISODE_RETURN: episode_return,
+                    EPISODE_LENGTH: int(next_time_step.episode_length_t[env]),
                 }
             )
         self._progress.update(self.agent_steps, self._recent_returns)
@@ -259,13 +228,14 @@ class Trainer:
         log = end // period > begin // period
         for index in range(num_due):
             is_measured = log and index == num_due - 1
-            before = self._parameters() if is_measured else {}
+            before = self._layer_log.parameters() if is_measured else {}
             batch = self.replay.sample(self._plan.batch_size)
             output = self.agent.learn(batch)
+            self.replay.update_priorities(batch, output.priorities)
             self._interval.add(output.loss, output.q_mean)
             if is_measured:
                 self._check_finite(batch)
-                self._log_layers(before)
+                self._write(self._layer_log.measure(before, self.agent_steps))
 
     def _check_finite(self, batch: Batch) -> None:
         """What ``DQN.learn`` sees at once on the CPU is seen here on a GPU: once a log line."""
@@ -278,27 +248,11 @@ class Trainer:
         for group, learning_rate in zip(groups, self._initial_learning_rates, strict=True):
             group["lr"] = factor * learning_rate
 
-    def _log_layers(self, before: dict[str, torch.Tensor]) -> None:
-        """What the optimizer did in the update just made, layer by layer."""
-        started = time.perf_counter()
-        metrics: dict[str, float] = {"train/grad_norm": self._grad_norm()}
-        for name, ratio in update_ratios(before, self._parameters()).items():
-            metrics[f"update_ratio/{name}"] = ratio
-        if self._diagnose is not None:
-            for name, summary in self._diagnose(self.agent.optimizer).items():
-                metrics |= summary.scalars(name)
-                if self._log_histograms:
-                    self._telemetry.write_histogram(
-                        self.agent_steps, f"effective_lr_log10/{name}", summary.log10_histogram
-                    )
-        metrics["speed/diagnostics_seconds"] = time.perf_counter() - started
-        self._write(metrics)
-
     def _log_interval(self) -> None:
         metrics = self._interval.metrics(self.agent_steps, self.agent.num_updates)
-        metrics["train/epsilon"] = self._behaviour_epsilon(self.agent_steps)
-        metrics["train/learning_rate"] = self.agent.optimizer.param_groups[0]["lr"]
-        metrics["speed/peak_memory_gigabytes"] = peak_resident_bytes() / 1e9
+        metrics[TRAIN_EPSILON] = self._behaviour_epsilon(self.agent_steps)
+        metrics[TRAIN_LEARNING_RATE] = self.agent.optimizer.param_groups[0]["lr"]
+        metrics[PEAK_MEMORY_GIGABYTES] = peak_resident_bytes() / 1e9
         self._write(metrics)
         self._interval = Interval(self.agent_steps, self.agent.num_updates, self.agent.device)
 
@@ -310,43 +264,35 @@ class Trainer:
 
     def _run_evaluation(self) -> None:
         started = time.perf_counter()
-        evaluation = self._evaluate()
-        if evaluation is None:
-            self._interval.exclude_seconds(time.perf_counter() - started)
-            return
+        evaluation = self._hooks.evaluate()
+        if evaluation is not None:
+            self._judge(evaluation)
+            self._telemetry.write_evaluation(
+                self.agent_steps,
+                self.agent.num_updates,
+                evaluation,
+                elapsed_seconds=time.perf_counter() - started,
+            )
+            self._progress.note(
+                f"step {self.agent_steps:,}: evaluation return {evaluation.return_mean:.1f} "
+                f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
+            )
+        self._interval.exclude_seconds(time.perf_counter() - started)
+
+    def _judge(self, evaluation: Evaluation) -> None:
+        """Whether training is over, and whether these are the best weights so far."""
         self.evaluated_agent_steps = self.agent_steps
         stop_at = self._plan.stop_at_return_mean
         self.is_solved = stop_at is not None and evaluation.return_mean >= stop_at
         is_best = self.best is None or evaluation.return_mean > self.best.return_mean
-        # An update that breaks the network is noticed at the next one, which is yet to come.
+        # Only the next update would notice that the last one has broken the network.
         if is_best and nonfinite_parameter(self.agent.network) is None:
             weights = {
                 name: tensor.detach().to("cpu", copy=True)
                 for name, tensor in self.agent.network.state_dict().items()
             }
             self.best = BestEvaluation(evaluation.return_mean, self.agent_steps, weights)
-            self._keep_best(self)
-        self._telemetry.write_evaluation(
-            self.agent_steps,
-            self.agent.num_updates,
-            evaluation,
-            elapsed_seconds=time.perf_counter() - started,
-        )
-        self._progress.note(
-            f"step {self.agent_steps:,}: evaluation return {evaluation.return_mean:.1f} "
-            f"± {evaluation.return_std:.1f} over {len(evaluation.returns)} games"
-        )
-        self._interval.exclude_seconds(time.perf_counter() - started)
-
-    def _parameters(self) -> dict[str, torch.Tensor]:
-        return {
-            name: parameter.detach().clone()
-            for name, parameter in self.agent.network.named_parameters()
-        }
-
-    def _grad_norm(self) -> float:
-        gradients = [p.grad for p in self.agent.network.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
+            self._hooks.keep_best(self)
 
     def _passed(self, period: int, previous_agent_steps: int) -> bool:
         return self.agent_steps // period > previous_agent_steps // period

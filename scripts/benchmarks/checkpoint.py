@@ -21,7 +21,7 @@ from benchmarks.machine import describe_machine
 from dqn import checkpoint
 from dqn.environments import AtariEnvironment
 from dqn.environments.protocols import PROTOCOLS
-from dqn.replay import UniformReplay
+from dqn.replay import Replay, TransitionRing, UniformSampler
 from dqn.system.memory import peak_resident_bytes
 from dqn.training.trainer import newest_frame
 
@@ -123,18 +123,18 @@ def _play(game: str) -> torch.Tensor:
     return torch.from_numpy(np.stack(frames, axis=1))
 
 
-def _replay(transitions: int) -> UniformReplay:
-    return UniformReplay(
+def _replay(transitions: int) -> Replay:
+    ring = TransitionRing(
         num_envs=NUM_ENVS,
         capacity=transitions,
         frame_shape=(84, 84),
         frame_dtype=torch.uint8,
         stack_size=4,
-        seed=0,
     )
+    return Replay(ring, UniformSampler(seed=0))
 
 
-def _fill(replay: UniformReplay, frames: torch.Tensor, columns: int) -> None:
+def _fill(replay: Replay, frames: torch.Tensor, columns: int) -> None:
     """Bring a replay to its full size in blocks, as a checkpoint would."""
     _append(replay, frames, 1)
     state = replay.state_dict(with_frames=False)
@@ -147,7 +147,7 @@ def _fill(replay: UniformReplay, frames: torch.Tensor, columns: int) -> None:
         replay.write_frames(part, frames[:, : len(part)])
 
 
-def _append(replay: UniformReplay, frames: torch.Tensor, columns: int) -> None:
+def _append(replay: Replay, frames: torch.Tensor, columns: int) -> None:
     for column in range(columns):
         replay.append(
             frame_tm1=frames[:, column % PLAYED_COLUMNS].numpy(),

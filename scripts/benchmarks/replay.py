@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from benchmarks.machine import describe_machine
 
-from dqn.agent import DQN, epsilon_greedy
+from dqn.agent import DQN
 from dqn.config import ConfigError, load_train_config
 from dqn.environments import AtariEnvironment
 from dqn.environments.protocols import PROTOCOLS, AtariProtocol
-from dqn.replay import UniformReplay
+from dqn.exploration import EpsilonGreedy, GreedyPolicy
+from dqn.replay import Replay, TransitionRing, UniformSampler
 from dqn.run import games
 from dqn.run.reevaluation import load_agent
 from dqn.run_format import CONFIG_FILE
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     game, protocol = arguments.game, PROTOCOLS["nature"]
-    policy: DQN | None = None
+    player: DQN | None = None
     if arguments.policy is not None:
         try:
             config = load_train_config(arguments.policy / CONFIG_FILE)
@@ -52,21 +53,23 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         chosen = games.protocol_of(config.env)
         if not isinstance(chosen, AtariProtocol):
             sys.exit(f"--policy {arguments.policy}: must be a run of an Atari game")
-        game, protocol, policy = config.env.game, chosen, agent
+        game, protocol, player = config.env.game, chosen, agent
         print(f"policy of {arguments.policy} at step {agent_steps:,}")
     replays = {
-        name: UniformReplay(
-            num_envs=NUM_ENVS,
-            capacity=arguments.transitions,
-            frame_shape=protocol.screen_size,
-            frame_dtype=torch.uint8,
-            stack_size=protocol.stack_size,
-            seed=0,
-            compressed=name == "compressed",
+        name: Replay(
+            TransitionRing(
+                num_envs=NUM_ENVS,
+                capacity=arguments.transitions,
+                frame_shape=protocol.screen_size,
+                frame_dtype=torch.uint8,
+                stack_size=protocol.stack_size,
+                compressed=name == "compressed",
+            ),
+            UniformSampler(seed=0),
         )
         for name in ("uniform", "compressed")
     }
-    _fill(list(replays.values()), game, protocol, policy, arguments.transitions)
+    _fill(list(replays.values()), game, protocol, player, arguments.transitions)
     milliseconds = _sampling_times(replays, arguments.rounds)
     rows = [
         {
@@ -89,10 +92,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fill(
-    replays: list[UniformReplay],
+    replays: list[Replay],
     game: str,
     protocol: AtariProtocol,
-    policy: DQN | None,
+    agent: DQN | None,
     num_transitions: int,
 ) -> None:
     environment = AtariEnvironment(
@@ -103,16 +106,15 @@ def _fill(
     def random_actions(observation_t: ObservationArray) -> IntArray:
         return generator.integers(environment.num_actions, size=NUM_ENVS)
 
-    greedy_actions = random_actions if policy is None else policy.greedy_actions
+    policy = EpsilonGreedy(
+        GreedyPolicy(random_actions) if agent is None else agent.greedy_policy(),
+        environment.num_actions,
+        epsilon=protocol.evaluation_epsilon,
+        generator=generator,
+    )
     time_step = environment.reset()
     for _ in range(num_transitions // NUM_ENVS):
-        actions = epsilon_greedy(
-            greedy_actions,
-            time_step.observation_t,
-            protocol.evaluation_epsilon,
-            environment.num_actions,
-            generator,
-        )
+        actions = policy(time_step)
         next_time_step = environment.step(actions)
         for replay in replays:
             replay.append(
@@ -127,7 +129,7 @@ def _fill(
     environment.close()
 
 
-def _sampling_times(replays: dict[str, UniformReplay], rounds: int) -> dict[str, list[float]]:
+def _sampling_times(replays: dict[str, Replay], rounds: int) -> dict[str, list[float]]:
     milliseconds: dict[str, list[float]] = {name: [] for name in replays}
     for _ in range(rounds):
         batches = []

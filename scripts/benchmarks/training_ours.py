@@ -18,10 +18,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from dqn.config import CONFIG_DIR, validate
-from dqn.run import assembly, games
+from dqn.run import assembly
 from dqn.run.seeding import derive_seeds
 from dqn.system.memory import peak_resident_bytes
 from dqn.system.process import prepare_process
+from dqn.training.parts import Hooks
 from dqn.training.progress import Progress
 from dqn.training.telemetry import Telemetry
 from dqn.training.trainer import Trainer
@@ -68,9 +69,8 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
     device = assembly.resolve_device(config.device)
     prepare_process(num_threads=config.num_threads, precision=config.precision)
     seeds = derive_seeds(config.seed)
-    environment = games.training_environment(config, seeds=seeds)
-    agent = assembly.build_agent(config, environment, seeds=seeds, device=device)
-    replay = assembly.build_replay(config, environment, seed=seeds.replay, device=device)
+    parts = assembly.assemble(config, seeds=seeds, device=device)
+    environment, agent, replay = parts.environment, parts.agent, parts.replay
 
     watch = Stopwatch()
     begin: dict[str, float] = {}
@@ -103,22 +103,19 @@ def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
             ("telemetry", telemetry, "write"),
         ):
             setattr(owner, name, watch.timed(part, getattr(owner, name)))
-        trainer = Trainer(
-            environment=environment,
-            agent=agent,
-            replay=replay,
-            behaviour_epsilon=assembly.build_behaviour_epsilon(config),
-            learning_rate_factor=assembly.build_learning_rate_factor(config),
-            plan=assembly.build_plan(config),
+        hooks = Hooks(
             evaluate=lambda: None,
-            diagnose=watch.timed("telemetry", effective_learning_rate_summaries),
-            telemetry=telemetry,
-            progress=progress,
             save=lambda trainer: True,
             keep_best=lambda trainer: None,
             should_stop=should_stop,
-            log_histograms=config.logging.histograms,
-            concurrent=config.concurrent,
+        )
+        trainer = assembly.build_trainer(
+            config,
+            parts,
+            hooks,
+            telemetry=telemetry,
+            progress=progress,
+            diagnose=watch.timed("telemetry", effective_learning_rate_summaries),
         )
         trainer.run()
     environment.close()

@@ -8,6 +8,7 @@ from torch import nn
 
 from dqn.agent import LearnOutput
 from dqn.evaluation.whole_games import Evaluation
+from dqn.training.parts import Hooks, Parts
 from dqn.training.plan import TrainingPlan
 from dqn.training.trainer import Trainer
 from helpers.scripted_environment import ScriptedEnvironment
@@ -56,16 +57,20 @@ class TapedAgent:
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.1)
         self.epsilons = []
 
-    def act(self, observation_t, behaviour_epsilon):
+    def act(self, time_step, behaviour_epsilon):
         self.tape.append("act")
         self.epsilons.append(behaviour_epsilon)
-        return observation_t[:, 2].astype(np.int64) % 2
+        return time_step.observation_t[:, 2].astype(np.int64) % 2
 
     def learn(self, batch):
         self.tape.append("learn")
         self.num_updates += 1
         self.network(torch.ones(1, 1)).sum().backward()
-        return LearnOutput(loss=torch.tensor(float(self.num_updates)), q_mean=torch.tensor(2.0))
+        return LearnOutput(
+            loss=torch.tensor(float(self.num_updates)),
+            q_mean=torch.tensor(2.0),
+            priorities=torch.tensor([float(self.num_updates)]),
+        )
 
     def state_dict(self):
         return {"num_updates": self.num_updates}
@@ -78,6 +83,7 @@ class TapedReplay:
     def __init__(self, tape):
         self.tape = tape
         self.columns = []
+        self.priorities = []
 
     def append(self, **column):
         self.tape.append("append")
@@ -85,6 +91,9 @@ class TapedReplay:
 
     def sample(self, batch_size):
         self.tape.append(f"sample {batch_size}")
+
+    def update_priorities(self, batch, priorities):
+        self.priorities.append(priorities.tolist())
 
     def state_dict(self, *, with_frames):
         assert not with_frames, "a copy of a full replay may not fit"
@@ -143,19 +152,23 @@ class Run:
         self.can_save = True
         self.returns = list(returns)
         self.trainer = Trainer(
-            environment=self.environment,
-            agent=self.agent,
-            replay=self.replay,
-            behaviour_epsilon=lambda agent_steps: agent_steps / 1000,
-            learning_rate_factor=learning_rate_factor,
-            plan=plan,
-            evaluate=self.evaluate,
-            diagnose=None,
+            Parts(
+                environment=self.environment,
+                agent=self.agent,
+                replay=self.replay,
+                behaviour_epsilon=lambda agent_steps: agent_steps / 1000,
+                learning_rate_factor=learning_rate_factor,
+                plan=plan,
+            ),
+            Hooks(
+                evaluate=lambda: self.evaluate(),  # looked up late, for tests replace them
+                save=lambda trainer: self.save(trainer),
+                keep_best=lambda trainer: self.best.append(trainer.best[:2]),
+                should_stop=lambda: stop_when(self),
+            ),
             telemetry=self.telemetry,
             progress=SilentProgress(),
-            save=self.save,
-            keep_best=lambda trainer: self.best.append(trainer.best[:2]),
-            should_stop=lambda: stop_when(self),
+            diagnose=None,
             log_histograms=False,
             concurrent=concurrent,
         )

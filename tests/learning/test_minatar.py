@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.playing import epsilon_greedy
 from helpers.tiny_runs import compose_config
 
 from dqn.config import validate
@@ -29,10 +30,12 @@ def test_random_play_scores_half_a_point() -> None:
     )
     evaluation = evaluate(
         environment,
-        lambda observation_t: np.zeros(len(observation_t), dtype=np.int64),
+        epsilon_greedy(
+            lambda observation_t: np.zeros(len(observation_t), dtype=np.int64),
+            environment.num_actions,
+            epsilon=1.0,
+        ),
         num_games=500,
-        behaviour_epsilon=1.0,
-        exploration_seed=0,
     )
     assert evaluation is not None
     assert 0.2 < evaluation.return_mean < RANDOM_RETURN_BOUND

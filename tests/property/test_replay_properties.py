@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from helpers.replays import check_valid, uniform_replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqn.replay import UniformReplay
+from dqn.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Environments:
         n_step: int = 1,
         compressed: bool = False,
     ) -> None:
-        self.replay = UniformReplay(
+        self.replay = uniform_replay(
             num_envs=num_envs,
             capacity=num_envs * slots,
             frame_shape=(1,),
@@ -192,7 +193,7 @@ class Environments:
         return set().union(*(oracle.sampleable(self._time) for oracle in self._oracles))
 
 
-def _rows(replay: UniformReplay, batch_size: int) -> list[Transition]:
+def _rows(replay: Replay, batch_size: int) -> list[Transition]:
     batch = replay.sample(batch_size)
     stack_shape = (batch_size, -1)
     return [
@@ -222,7 +223,7 @@ def test_what_is_sampled_is_what_happened(data: st.DataObject) -> None:
     moves = st.lists(steps, min_size=num_envs, max_size=num_envs)
     for move in data.draw(st.lists(moves, min_size=1, max_size=60), "moves"):
         environments.step(move)
-        environments.replay.check_valid()
+        check_valid(environments.replay)
         known = environments.known()
         assert len(environments.replay) == len(known)
         if known:
@@ -273,7 +274,7 @@ def test_saving_and_loading_at_any_time_changes_nothing(data: st.DataObject) -> 
     saved = environments.replay
     loaded = Environments(2, stack_size=3, slots=7, seed=1, compressed=not compressed).replay
     loaded.load_state_dict(saved.state_dict())
-    loaded.check_valid()
+    check_valid(loaded)
     assert len(loaded) == len(saved)
     if len(saved):
         assert _rows(loaded, 20) == _rows(saved, 20)

@@ -5,6 +5,7 @@ from dqn.networks.native.torso import (
     TorsoShape,
     has_bfloat16,
     is_profitable,
+    note_written,
     unavailable_reason,
 )
 
@@ -13,5 +14,6 @@ __all__ = [
     "TorsoShape",
     "has_bfloat16",
     "is_profitable",
+    "note_written",
     "unavailable_reason",
 ]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import increment_version
 
 from rmsprop import get_num_threads
 from rmsprop.build import find_or_build
@@ -80,7 +81,7 @@ class NativeTorso:
         self.shape = shape
         self._library = _library()
         self._handles: dict[bool, ctypes.c_void_p] = {}
-        self._packed: dict[bool, tuple[tuple[int, int], ...]] = {}
+        self._packed: dict[bool, _Identity] = {}
         # Kept from call to call: fresh memory of this size costs a page fault for every 4 KiB.
         self._workspaces: dict[tuple[bool, int, int], list[Tensor]] = {}
 
@@ -146,15 +147,15 @@ class NativeTorso:
 
     def _pack(self, bfloat16: bool, parameters: Sequence[Tensor]) -> None:
         """Lay the weights out for the kernels, unless they are those of the last time."""
-        versions = tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
-        if self._packed.get(bfloat16) != versions:
+        packed = self._packed.get(bfloat16)
+        if packed is None or not packed.is_of(parameters):
             self._library.torso_pack(
                 self._handle(bfloat16),
                 _pointers(parameters),
                 _weight_strides(parameters),
                 get_num_threads(),
             )
-            self._packed[bfloat16] = versions
+            self._packed[bfloat16] = _Identity(parameters)
 
     def _take_workspace(self, bfloat16: bool, batch: int, keep: bool) -> Tensor:
         free = self._free_workspaces(bfloat16, batch, keep)
@@ -223,6 +224,36 @@ class NativeTorso:
         )
         self._give_back(workspace, bfloat16, batch, True)
         return gradients
+
+
+class _Identity:
+    """Which tensors these were, and in which version, without keeping them alive.
+
+    Address and version alone would lie: a weight that is computed anew for every call (noise) finds
+    the memory of the last one again, in the same version.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tuple(weakref.ref(tensor) for tensor in tensors)
+        self._versions = _versions(tensors)
+
+    def is_of(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether nothing has been written into these tensors, and they are the same ones."""
+        same = all(ref() is tensor for ref, tensor in zip(self._tensors, tensors, strict=True))
+        return same and self._versions == _versions(tensors)
+
+
+def _versions(tensors: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+
+
+def note_written(parameters: tuple[Tensor, ...]) -> None:
+    """Tell ``NativeTorso`` that an optimizer has written these weights.
+
+    PyTorch's fused optimizers write without counting the tensors' versions up, by which the torso
+    knows that it must lay the weights out again.
+    """
+    increment_version(parameters)
 
 
 class _TorsoFunction(torch.autograd.Function):

@@ -6,13 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.playing import epsilon_greedy, q_network
 from helpers.trajectories import can_fuse
 from torch import nn
 
 import rmsprop
-from dqn.agent import DQN, epsilon_greedy
-from dqn.losses import clipped_error_loss
-from dqn.networks.q_network import QNetworkOutput, build_q_network
+from dqn.agent import DQN, reduce_losses
+from dqn.environments.accounting import opening_time_step
+from dqn.losses.td import QLearning
+from dqn.networks.outputs import QValues
 from dqn.networks.torsos import MLP, NipsCNN
 from dqn.types import Batch
 
@@ -28,7 +30,7 @@ class LinearQ(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float64))
 
     def forward(self, states):
-        return QNetworkOutput(q_values=states @ self.weight.T)
+        return QValues(q_values=states @ self.weight.T)
 
 
 def make_agent(
@@ -44,6 +46,7 @@ def make_agent(
         "double_q_learning": False,
         "discount": DISCOUNT,
         "reward_clip": 1.0,
+        "max_grad_norm": None,
         "target_update_period_updates": 1000,
         "exploration_seed": 0,
         "device": torch.device("cpu"),
@@ -55,7 +58,8 @@ def make_agent(
         target_network=target_network or LinearQ(np.zeros(network.weight.shape)),
         optimizer=optimizer(network.parameters()),
         num_actions=num_actions,
-        loss=partial(clipped_error_loss, reduction=reduction),
+        loss=QLearning(error_bound=1.0),
+        reduction=reduction,
         **defaults | arguments,
     )
 
@@ -88,7 +92,7 @@ def numpy_dqn(weight, batches, *, lr, double_q_learning, reward_clip, period):
     weight, target_weight = weight.copy(), weight.copy()
     for number, batch in enumerate(batches, start=1):
         gradient = np.zeros_like(weight)
-        transitions = zip(*(x.numpy() for x in batch), strict=True)
+        transitions = zip(*(x.numpy() for x in batch[:6]), strict=True)
         for s_tm1, a_tm1, r_t, is_terminal_t, s_t, _ in transitions:
             reward = r_t if reward_clip is None else min(max(r_t, -reward_clip), reward_clip)
             q_t_target = target_weight @ s_t
@@ -225,6 +229,49 @@ def test_period_one_still_bootstraps_from_the_previous_parameters():
     torch.testing.assert_close(network.weight.grad, reference.weight.grad)
 
 
+def test_losses_are_weighed_and_reduced():
+    losses = torch.tensor([1.0, 4.0, 0.5])
+    weights = torch.tensor([1.0, 0.25, 2.0])
+    assert reduce_losses(losses, None, "sum").item() == 5.5
+    assert reduce_losses(losses, weights, "sum").item() == 3.0
+    assert reduce_losses(losses, weights, "mean").item() == 1.0
+    with pytest.raises(ValueError, match="reduction='none' must be 'sum' or 'mean'"):
+        reduce_losses(losses, None, "none")
+
+
+def test_a_mean_divides_the_summed_gradient_by_the_batch():
+    summed = torch.tensor([0.2, -4.0, 9.0, 0.0], requires_grad=True)
+    averaged = summed.detach().clone().requires_grad_()
+    reduce_losses(summed.square(), None, "sum").backward()
+    reduce_losses(averaged.square(), None, "mean").backward()
+    torch.testing.assert_close(averaged.grad, summed.grad / 4)
+
+
+def test_weights_of_one_change_no_bit_and_other_weights_scale_the_gradient():
+    weight, (batch,) = random_weight(), random_batches(1)
+    gradients = []
+    for weights in (None, torch.ones(32), torch.full((32,), 0.5)):
+        network = LinearQ(weight)
+        make_agent(network, SGD).learn(batch._replace(weights=weights))
+        gradients.append(network.weight.grad)
+    assert torch.equal(gradients[0], gradients[1])
+    torch.testing.assert_close(gradients[2], gradients[0] / 2)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_gradients_longer_than_max_grad_norm_are_scaled_down_to_it(factor):
+    weight, (batch,) = random_weight(), random_batches(1)
+    free = LinearQ(weight)
+    make_agent(free, SGD).learn(batch)
+    norm = free.weight.grad.norm().item()
+    clipped = LinearQ(weight)
+    make_agent(clipped, SGD, max_grad_norm=factor * norm).learn(batch)
+    expected = free.weight.grad * min(1.0, factor)
+    torch.testing.assert_close(clipped.weight.grad, expected, rtol=1e-5, atol=0)
+    step = clipped.weight.detach() - torch.tensor(weight)
+    torch.testing.assert_close(step, -0.02 * clipped.weight.grad)
+
+
 def train_with_deepmind_rmsprop(*, reduction, dialect):
     network = LinearQ(random_weight())
     optimizer = partial(rmsprop.RMSprop, **rmsprop.dialects[dialect])
@@ -244,13 +291,8 @@ def test_sum_loss_with_eps_001_and_mean_loss_with_eps_001_over_32_squared_train_
 
 def test_epsilon_greedy_follows_the_values_except_with_probability_epsilon():
     num_envs, epsilon = 200_000, 0.3
-    actions = epsilon_greedy(
-        lambda observation: np.full(len(observation), 2),
-        np.zeros((num_envs, 1), np.float32),
-        epsilon,
-        4,
-        np.random.default_rng(0),
-    )
+    policy = epsilon_greedy(lambda observation: np.full(len(observation), 2), 4, epsilon=epsilon)
+    actions = policy(opening_time_step(np.zeros((num_envs, 1), np.float32)))
     frequencies = np.bincount(actions, minlength=4) / num_envs
     # Exploring draws the greedy action too. Five standard deviations of a binomial share.
     expected = np.array([0.075, 0.075, 0.775, 0.075])
@@ -260,15 +302,11 @@ def test_epsilon_greedy_follows_the_values_except_with_probability_epsilon():
 def test_generator_advances_alike_whatever_epsilon_is():
     states = []
     for epsilon in (0.0, 0.3, 1.0):
-        generator = np.random.default_rng(3)
-        epsilon_greedy(
-            lambda observation: np.zeros(len(observation), np.int64),
-            np.zeros((5, 1), np.float32),
-            epsilon,
-            6,
-            generator,
+        policy = epsilon_greedy(
+            lambda observation: np.zeros(len(observation), np.int64), 6, epsilon=epsilon
         )
-        states.append(generator.bit_generator.state)
+        policy(opening_time_step(np.zeros((5, 1), np.float32)))
+        states.append(policy.generator.bit_generator.state)
     assert states[0] == states[1] == states[2]
 
 
@@ -276,9 +314,8 @@ def test_network_is_not_asked_where_every_environment_explores():
     def refuse(observation):
         raise AssertionError("asked for values")
 
-    actions = epsilon_greedy(
-        refuse, np.zeros((1000, 1), np.float32), 1.0, 3, np.random.default_rng(0)
-    )
+    policy = epsilon_greedy(refuse, 3, epsilon=1.0)
+    actions = policy(opening_time_step(np.zeros((1000, 1), np.float32)))
     assert set(actions) == {0, 1, 2}
 
 
@@ -288,7 +325,7 @@ def test_greedy_actions_are_the_argmax_and_ties_go_to_the_lowest_index():
     actions = agent.greedy_actions(states)
     np.testing.assert_array_equal(actions, [1, 0, 1, 0])
     assert actions.dtype == np.int64
-    np.testing.assert_array_equal(agent.act(states, 0.0), actions)
+    np.testing.assert_array_equal(agent.act(opening_time_step(states), 0.0), actions)
 
 
 def test_saved_agent_goes_on_bit_for_bit():
@@ -302,12 +339,12 @@ def test_saved_agent_goes_on_bit_for_bit():
             exploration_seed=seed,
         )
 
-    states = np.random.default_rng(0).normal(size=(64, NUM_FEATURES))
+    time_step = opening_time_step(np.random.default_rng(0).normal(size=(64, NUM_FEATURES)))
     batches = random_batches(12)
     agent = new_agent(0)
     for batch in batches[:5]:  # stops between two copies of the target network
         agent.learn(batch)
-        agent.act(states, 0.5)
+        agent.act(time_step, 0.5)
     buffer = io.BytesIO()
     torch.save(agent.state_dict(), buffer)
     buffer.seek(0)
@@ -317,7 +354,7 @@ def test_saved_agent_goes_on_bit_for_bit():
     for batch in batches[5:]:
         ours, theirs = agent.learn(batch), other.learn(batch)
         assert ours.loss.item() == theirs.loss.item()
-        np.testing.assert_array_equal(agent.act(states, 0.5), other.act(states, 0.5))
+        np.testing.assert_array_equal(agent.act(time_step, 0.5), other.act(time_step, 0.5))
     torch.testing.assert_close(agent.network.weight, other.network.weight, rtol=0, atol=0)
     torch.testing.assert_close(
         agent.target_network.weight, other.target_network.weight, rtol=0, atol=0
@@ -335,11 +372,7 @@ def test_bf16_autocast_learns_nearly_what_fp32_does():
     def train(autocast_dtype):
         torch.manual_seed(0)
         networks = [
-            build_q_network(
-                torso=partial(MLP, hidden_sizes=[64]),
-                observation_shape=(NUM_FEATURES,),
-                num_actions=NUM_ACTIONS,
-            )
+            q_network(partial(MLP, hidden_sizes=[64]), (NUM_FEATURES,), NUM_ACTIONS)
             for _ in range(2)
         ]
         agent = make_agent(
@@ -370,10 +403,7 @@ def test_compiled_updates_are_those_of_the_same_layers():
     def train(compiled):
         torch.manual_seed(0)
         torso = partial(NipsCNN, implementation="torch")
-        networks = [
-            build_q_network(torso=torso, observation_shape=(4, 84, 84), num_actions=NUM_ACTIONS)
-            for _ in range(2)
-        ]
+        networks = [q_network(torso, (4, 84, 84), NUM_ACTIONS) for _ in range(2)]
         agent = make_agent(
             networks[0], SGD, target_network=networks[1], double_q_learning=True, compiled=compiled
         )

@@ -25,7 +25,7 @@ def make_atari(game="ms_pacman", *, seed=0, render_mode="rgb_array", **fields):
 
 def random_policy(num_actions, seed=0):
     generator = np.random.default_rng(seed)
-    return lambda observation: generator.integers(num_actions, size=len(observation))
+    return lambda time_step: generator.integers(num_actions, size=1)
 
 
 def pictures_and_milliseconds(path):
@@ -48,7 +48,7 @@ def test_film_shows_every_step_of_the_agents_game_in_true_colours(tmp_path, suff
     policy = random_policy(9, seed=1)
     expected, score = [oracle.ale.getScreenRGB()], 0
     for _ in range(120):
-        step = oracle.step(policy(np.zeros(1))[0])
+        step = oracle.step(policy(None)[0])
         expected.append(np.maximum(*step.rgb_frames[-2:]))
         score += step.reward
     distinct = [expected[0]]
@@ -133,7 +133,7 @@ def test_film_is_given_up_when_told_to_stop_and_leaves_no_file(tmp_path):
 
     recording = record_episode(
         environment,
-        lambda observation: np.zeros(1, dtype=np.int64),
+        lambda time_step: np.zeros(1, dtype=np.int64),
         tmp_path / "film.gif",
         max_agent_steps=100,
         should_stop=stop_at_the_third,

@@ -7,14 +7,14 @@ from functools import partial
 import pytest
 import torch
 import yaml
+from helpers.playing import q_network
 
 import rmsprop.build
 from dqn.agent import DQN
 from dqn.config import CONFIG_DIR
-from dqn.losses import clipped_error_loss
+from dqn.losses.td import QLearning
 from dqn.networks import native
 from dqn.networks.native import torso as native_torso
-from dqn.networks.q_network import build_q_network
 from dqn.networks.torsos import MinAtarCNN, NatureCNN, NipsCNN
 from dqn.run.assembly import build_optimizer
 from dqn.types import Batch
@@ -171,11 +171,7 @@ def optimizer_files():
 def test_every_optimizer_is_seen_to_learn(file):
     # PyTorch's fused optimizers change weights without changing their versions.
     ours, reference = (
-        build_q_network(
-            torso=partial(MinAtarCNN, implementation=implementation),
-            observation_shape=(4, 10, 10),
-            num_actions=3,
-        )
+        q_network(partial(MinAtarCNN, implementation=implementation), (4, 10, 10), 3)
         for implementation in ("native", "torch")
     )
     agent = DQN(
@@ -183,7 +179,9 @@ def test_every_optimizer_is_seen_to_learn(file):
         target_network=copy.deepcopy(ours),
         optimizer=build_optimizer(yaml.safe_load(file.read_text()), ours),
         num_actions=3,
-        loss=partial(clipped_error_loss, reduction="sum"),
+        loss=QLearning(error_bound=1.0),
+        reduction="sum",
+        max_grad_norm=None,
         double_q_learning=False,
         discount=0.9,
         reward_clip=None,
@@ -243,7 +241,7 @@ def test_a_second_backward_pass_is_refused_in_words():
 
 def test_a_copied_network_does_not_share_weights_with_the_first():
     torso = partial(NipsCNN, implementation="native")
-    network = build_q_network(torso=torso, observation_shape=(4, 84, 84), num_actions=3)
+    network = q_network(torso, (4, 84, 84), 3)
     observation = screens(2)
     before = network(observation).q_values
     twin = copy.deepcopy(network)
@@ -252,6 +250,44 @@ def test_a_copied_network_does_not_share_weights_with_the_first():
             parameter.zero_()
     assert torch.equal(twin(observation).q_values, before)
     assert not network(observation).q_values.any()
+
+
+@torch.no_grad()
+def test_weights_that_are_computed_anew_are_never_taken_for_the_last_ones():
+    # What noise on weights does: each draw is a fresh tensor, at the address of the last one and
+    # in the same version.
+    shape = native.TorsoShape(4, 10, 1.0, (16,), (3,), (1,), 128)
+    torso, reference = native.NativeTorso(shape), MinAtarCNN((4, 10, 10), implementation="torch")
+    parameters = list(reference.parameters())
+    observation, addresses = observations("minatar", 4), set()
+    for draw in range(4):
+        noisy = parameters[2] * (1.0 + draw)
+        addresses.add((noisy.data_ptr(), noisy._version))
+        features = torso(observation, [*parameters[:2], noisy, parameters[3]], bfloat16=False)
+        del noisy
+        hidden = reference.layers.conv1(observation.float()).relu().flatten(1)
+        expected = (hidden @ (parameters[2] * (1.0 + draw)).T + parameters[3]).relu()
+        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    if len(addresses) == 4:
+        pytest.skip("the allocator gave every draw an address of its own")
+
+
+def test_weights_are_laid_out_once_for_as_long_as_nobody_writes_them(monkeypatch):
+    ours, _ = pair("minatar")
+    packed = []
+    library = ours._native._library
+    monkeypatch.setattr(
+        library, "torso_pack", lambda *arguments, f=library.torso_pack: packed.append(f(*arguments))
+    )
+    observation = observations("minatar", 4)
+    for _ in range(3):
+        ours(observation).sum().backward()
+        with torch.no_grad():
+            ours(observation)
+    assert len(packed) == 1
+    native.note_written(tuple(ours.parameters()))
+    ours(observation)
+    assert len(packed) == 2
 
 
 @pytest.mark.parametrize(
@@ -315,7 +351,9 @@ def test_num_threads_must_be_positive():
 
 def test_a_missing_compiler_is_named_where_native_was_asked_for(monkeypatch):
     monkeypatch.setattr("dqn.networks.torsos.unavailable_reason", lambda: "no C++ compiler found")
-    with pytest.raises(ValueError, match=r"network.implementation=native: no C\+\+ compiler found"):
+    with pytest.raises(
+        ValueError, match=r"network.torso.implementation=native: no C\+\+ compiler found"
+    ):
         NatureCNN((4, 84, 84), implementation="native")
 
 

@@ -5,9 +5,13 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.playing import q_network
 from torch import nn
 
-from dqn.networks.q_network import Head, LinearHead, QNetwork, QNetworkOutput, build_q_network
+from dqn.networks.q_network import QNetwork
+from dqn.networks.readouts import Scalar
+from dqn.networks.registry import build_q_network
+from dqn.networks.streams import LinearStream, Stream
 from dqn.networks.torsos import MLP, MinAtarCNN, NatureCNN, NipsCNN, Torso
 
 SCREENS = (4, 84, 84)
@@ -23,20 +27,20 @@ def test_nature_network_has_the_hand_counted_number_of_parameters(
 ) -> None:
     # conv 4*8*8*32+32, 32*4*4*64+64, 64*3*3*64+64; linear 3136*512+512, 512*A+A
     by_hand = 8224 + 32_832 + 36_928 + 1_606_144 + 513 * num_actions
-    network = build_q_network(torso=NatureCNN, observation_shape=SCREENS, num_actions=num_actions)
+    network = q_network(NatureCNN, SCREENS, num_actions)
     assert _num_parameters(network) == expected == by_hand
 
 
 def test_nips_network_has_the_hand_counted_number_of_parameters() -> None:
     # conv 4*8*8*16+16, 16*4*4*32+32; linear 2592*256+256, 256*4+4
     by_hand = 4112 + 8224 + 663_808 + 1028
-    network = build_q_network(torso=NipsCNN, observation_shape=SCREENS, num_actions=4)
+    network = q_network(NipsCNN, SCREENS, 4)
     assert _num_parameters(network) == by_hand == 677_172
 
 
 def test_minatar_network_is_its_papers() -> None:
     # Breakout, 4 channels, 6 actions: conv 4*3*3*16+16; linear 16*8*8*128+128, 128*6+6
-    network = build_q_network(torso=MinAtarCNN, observation_shape=(4, 10, 10), num_actions=6)
+    network = q_network(MinAtarCNN, (4, 10, 10), 6)
     assert _num_parameters(network) == 592 + 131_200 + 774
     planes = torch.randint(2, (2, 4, 10, 10), dtype=torch.uint8)
     layers = network.torso.layers
@@ -49,7 +53,7 @@ def test_minatar_network_is_its_papers() -> None:
 @pytest.mark.parametrize("torso", [NatureCNN, NipsCNN])
 def test_weights_and_biases_start_uniform_within_one_over_root_fan_in(torso: type[Torso]) -> None:
     torch.manual_seed(0)
-    network = build_q_network(torso=torso, observation_shape=SCREENS, num_actions=18)
+    network = q_network(torso, SCREENS, 18)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) >= 4
     for layer in layers:
@@ -103,7 +107,7 @@ def test_mlp_flattens_and_alternates_linear_and_relu() -> None:
 
 def test_channels_last_gives_the_same_values() -> None:
     torch.manual_seed(3)
-    network = build_q_network(torso=NatureCNN, observation_shape=SCREENS, num_actions=6)
+    network = q_network(NatureCNN, SCREENS, 6)
     screens = torch.randint(256, (3, *SCREENS), dtype=torch.uint8)
     expected = network(screens).q_values
     network = network.to(memory_format=torch.channels_last)
@@ -113,7 +117,7 @@ def test_channels_last_gives_the_same_values() -> None:
 def test_bf16_autocast_computes_the_torso_in_bf16_and_the_values_in_float32() -> None:
     torch.manual_seed(4)
     torso = partial(NatureCNN, implementation="torch")
-    network = build_q_network(torso=torso, observation_shape=SCREENS, num_actions=6)
+    network = q_network(torso, SCREENS, 6)
     network = network.to(memory_format=torch.channels_last)
     screens = torch.randint(256, (3, *SCREENS), dtype=torch.uint8)
     expected = network(screens).q_values
@@ -129,37 +133,30 @@ def test_bf16_autocast_computes_the_torso_in_bf16_and_the_values_in_float32() ->
 
 
 def test_states_that_are_views_of_one_gather_are_accepted() -> None:
-    network = build_q_network(torso=NipsCNN, observation_shape=SCREENS, num_actions=3)
+    network = q_network(NipsCNN, SCREENS, 3)
     frames = torch.randint(256, (2, 5, 84, 84), dtype=torch.uint8)
     torch.testing.assert_close(
         network(frames[:, 1:]).q_values, network(frames[:, 1:].clone()).q_values
     )
 
 
-def test_another_head_is_a_value() -> None:
-    class DuelingHead(Head):
+def test_another_stream_is_a_value() -> None:
+    class Dueling(Stream):
         def __init__(self, num_features: int, num_actions: int) -> None:
             super().__init__()
             self.value = nn.Linear(num_features, 1)
             self.advantage = nn.Linear(num_features, num_actions)
 
-        def forward(self, features: torch.Tensor) -> QNetworkOutput:
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
             advantage = self.advantage(features)
-            return QNetworkOutput(
-                self.value(features) + advantage - advantage.mean(1, keepdim=True)
-            )
+            return self.value(features) + advantage - advantage.mean(1, keepdim=True)
 
-    network = build_q_network(
-        torso=partial(MLP, hidden_sizes=(8,)),
-        observation_shape=(4,),
-        num_actions=2,
-        head=DuelingHead,
-    )
+    network = QNetwork(MLP((4,), hidden_sizes=(8,)), Dueling(8, 2), Scalar())
     assert network(torch.zeros(5, 4)).q_values.shape == (5, 2)
 
 
 def test_parameters_are_named_torso_and_head() -> None:
-    network = QNetwork(MLP((4,), hidden_sizes=(8,)), LinearHead(8, 2))
+    network = QNetwork(MLP((4,), hidden_sizes=(8,)), LinearStream(8, 2, 1), Scalar())
     assert [name for name, _ in network.named_parameters()] == [
         "torso.layers.linear1.weight",
         "torso.layers.linear1.bias",
@@ -174,7 +171,7 @@ def test_observations_that_are_no_screens_are_refused_in_one_line(
 ) -> None:
     for name, torso in (("nature_cnn", NatureCNN), ("nips_cnn", NipsCNN)):
         with pytest.raises(ValueError, match=f"network={name} needs image .* use network=mlp$"):
-            build_q_network(torso=torso, observation_shape=observation_shape, num_actions=2)
+            q_network(torso, observation_shape, 2)
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (4, 0)])
@@ -185,4 +182,10 @@ def test_mlp_without_units_is_refused(hidden_sizes: tuple[int, ...]) -> None:
 
 def test_network_without_actions_is_refused() -> None:
     with pytest.raises(ValueError, match="num_actions=0"):
-        build_q_network(torso=NatureCNN, observation_shape=SCREENS, num_actions=0)
+        build_q_network(
+            torso={"kind": "nature_cnn"},
+            stream={"kind": "linear"},
+            readout={"kind": "scalar"},
+            observation_shape=SCREENS,
+            num_actions=0,
+        )

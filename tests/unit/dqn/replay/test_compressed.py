@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from helpers.replays import fields_of, uniform_replay
 
 from dqn.environments import AtariEnvironment
 from dqn.environments.protocols import PROTOCOLS
-from dqn.replay import UniformReplay, bytes_per_transition
+from dqn.replay import bytes_per_transition
 from dqn.replay.frames import CompressedFrames
 from dqn.training.trainer import newest_frame
 
@@ -15,7 +16,7 @@ NUM_ENVS = 2
 
 def replays(**options):
     return [
-        UniformReplay(
+        uniform_replay(
             num_envs=NUM_ENVS,
             capacity=300,
             frame_shape=(84, 84),
@@ -59,8 +60,8 @@ def test_batches_are_the_same_bits(game, n_step):
     for _ in range(5):
         batch, twin = raw.sample(32), compressed.sample(32)
         assert batch.s_tm1.any()
-        for name in batch._fields:
-            assert torch.equal(getattr(batch, name), getattr(twin, name)), name
+        for name, field in fields_of(batch).items():
+            assert torch.equal(field, getattr(twin, name)), name
 
 
 @pytest.mark.parametrize("game", ["breakout", "ms_pacman"])
@@ -96,7 +97,7 @@ def test_frames_of_other_types_come_back_too():
 def test_too_large_a_compressed_replay_is_refused_with_a_number(monkeypatch):
     monkeypatch.setattr("dqn.replay.ring.available_bytes", lambda device: 10_000_000)
     with pytest.raises(ValueError, match=r"needs 1\.37 GB but 0\.01 GB are available"):
-        UniformReplay(
+        uniform_replay(
             num_envs=1,
             capacity=1_000_000,
             frame_shape=(84, 84),

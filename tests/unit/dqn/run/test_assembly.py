@@ -95,7 +95,7 @@ def test_bf16_reaches_the_networks(tmp_path):
     for precision in ("fp32", "bf16"):
         agent = build_agent(tiny_config(tmp_path, f"precision={precision}"))
         with torch.no_grad():
-            values.append(agent._q_values(agent.network, torch.from_numpy(state)))
+            values.append(agent._forward(agent.network, torch.from_numpy(state)).q_values)
     assert not torch.equal(*values)
     torch.testing.assert_close(*values, rtol=0, atol=0.02)
 

@@ -320,14 +320,14 @@ def test_best_evaluation_is_the_first_of_the_highest_mean_also_after_a_resume():
 
 def test_broken_weights_are_never_the_best():
     run = Run([[Game(5, 0.0)]], plan(evaluation_period_agent_steps=10), returns=[1.0, 4.0])
-    evaluate = run.trainer._evaluate
+    evaluate = run.evaluate
 
     def break_network():
         if run.trainer.agent_steps == 20:
             next(run.agent.network.parameters()).data.fill_(float("nan"))
         return evaluate()
 
-    run.trainer._evaluate = break_network
+    run.evaluate = break_network
     run.trainer.run()
     assert run.telemetry.evaluations == [(10, 1.0), (20, 4.0)]
     assert run.best == [(1.0, 10)]
@@ -342,7 +342,7 @@ def test_an_evaluation_that_is_given_up_is_no_training_time(monkeypatch):
         clock[0] += 60.0
 
     run.trainer._interval.go_on()
-    run.trainer._evaluate = give_up
+    run.evaluate = give_up
     run.trainer._run_evaluation()
     assert run.trainer._interval.state_dict()["elapsed_seconds"] == 0.0
 
@@ -355,7 +355,7 @@ def test_failed_checkpoint_is_tried_again_after_a_tenth_of_the_period():
         tried.append(trainer.agent_steps)
         return trainer.agent_steps >= 64
 
-    run.trainer._save = save
+    run.save = save
     assert run.trainer.run()
     assert tried == [50, 55, 60, 65, 100, 150, 200]
 

@@ -1,0 +1,1 @@
+"""Losses: pure functions of predictions and outcomes, one number a transition."""
