@@ -1,16 +1,17 @@
 """Configurations: where they live, their typed schema, and what a wrong one is answered with."""
 
 from dqn.config.allowed_code import check_arguments
+from dqn.config.composition import compose_config
 from dqn.config.errors import ConfigError
 from dqn.config.explanation import explain
-from dqn.config.files import CONFIG_DIR, flatten, load_config, save_config
+from dqn.config.files import CONFIG_DIR, load_config, save_config
+from dqn.config.optimizers import optimizer_class
+from dqn.config.resolvers import register_resolvers
 from dqn.config.schema import EnvConfig, EvaluateConfig, NetworkConfig, TrainConfig
-from dqn.config.validation import (
-    load_train_config,
-    optimizer_class,
-    validate,
-    validate_evaluation,
-)
+from dqn.config.validation import load_train_config, validate, validate_evaluation
+
+# Every process that resolves a configuration imports this package, a launcher's worker too.
+register_resolvers()
 
 __all__ = [
     "CONFIG_DIR",
@@ -20,8 +21,8 @@ __all__ = [
     "NetworkConfig",
     "TrainConfig",
     "check_arguments",
+    "compose_config",
     "explain",
-    "flatten",
     "load_config",
     "load_train_config",
     "optimizer_class",

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from dqn.config.errors import ConfigError
-from dqn.config.validation import OPTIMIZER_TARGETS
+from dqn.config.optimizers import OPTIMIZER_TARGETS
 
 TARGET_KEY = "_target_"
 # train.yaml itself names this class, which takes no arguments and only watches.

@@ -3,15 +3,15 @@
 import re
 from typing import cast
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dqn.config.composition import compose_config
 from dqn.config.errors import ConfigError
-from dqn.config.files import CONFIG_DIR, flatten
+from dqn.config.files import CONFIG_DIR
 from dqn.names import nearest, suggest
+from dqn.saved_config import flatten
 
 
 def explain(error: Exception, arguments: list[str], *, config_name: str) -> str | None:
@@ -64,9 +64,7 @@ def _known_keys(key: str, arguments: list[str], config_name: str) -> str:
         for argument in arguments
         if argument.partition("=")[0] in groups and "," not in argument
     ]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR.resolve()), version_base="1.3"):
-        config = compose(config_name, overrides=chosen)
+    config = compose_config(config_name, chosen)
     container = cast(dict[str, object], OmegaConf.to_container(config, resolve=False))
     known = flatten(container)
     hint = nearest(key, [*known, *container, *groups])

@@ -1,6 +1,5 @@
 """Where configurations live, and how a run's own is written and read."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +9,7 @@ from yaml import YAMLError
 
 from dqn.config.errors import ConfigError
 from dqn.config.schema import TrainConfig
+from dqn.saved_config import flatten, upgrade_tree
 from dqn.system.whole_file import replace_file
 
 # An installed package holds the folder; in a checkout it lies beside the package.
@@ -20,31 +20,17 @@ CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "c
 _MAX_BYTES = 2**20
 
 
-def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested mappings as dotted keys.
-
-    >>> flatten({"agent": {"epsilon": {"end": 0.1}}, "seed": 1})
-    {'agent.epsilon.end': 0.1, 'seed': 1}
-    """
-    flat: dict[str, object] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write the whole of a configuration as YAML; a reader, and a crash, never see half of it."""
     replace_file(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def load_config(path: Path) -> dict[str, object]:
-    """Read back what ``save_config`` wrote, without a check of keys and values.
+    """Read back what ``save_config`` of this or an earlier version wrote, in today's keys.
 
-    Only interpolations are refused. A saved configuration is resolved, so one with ``${...}`` in it
-    is not ours, and could make us read the environment of whoever opens it.
+    Keys and values are not checked; only interpolations are refused. A saved configuration is
+    resolved, so one with ``${...}`` in it is not ours, and could make us read the environment of
+    whoever opens it.
 
     Raises:
         ConfigError: it is no YAML mapping of plain values.
@@ -60,4 +46,4 @@ def load_config(path: Path) -> dict[str, object]:
     for key, value in flatten(cast(dict[str, object], container)).items():
         if "${" in str(value):
             raise ConfigError(f"{path.name}: {key}={value}: must be a value, not an interpolation")
-    return cast(dict[str, object], container)
+    return upgrade_tree(cast(dict[str, object], container))

@@ -1,20 +1,32 @@
 """The typed schema of ``dqn-train``'s configuration.
 
-It holds no defaults: every value is stated, with its provenance, in a YAML file.
+It holds no defaults: every value is stated, with its provenance, in a YAML file. What depends on a
+``kind`` is not here: ``components.py`` reads it off the classes that the kind names.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+# ``kind`` and the options of that kind, checked against its constructor.
+Component: TypeAlias = dict[str, Any]
+
+
+@dataclass
+class ChoicesConfig:
+    """The names of what was chosen, for directories, tables and pictures; null in old runs."""
+
+    experiment: str | None
+    variant: str | None
+    optimizer: str | None
 
 
 @dataclass
 class EnvConfig:
+    """What every kind of environment has; ``components.env_schema`` adds the kind's own."""
+
     kind: str
-    id: str | None
     game: str
-    protocol: str | None
     num_envs: int
-    num_threads: int
 
 
 @dataclass
@@ -36,8 +48,8 @@ class AgentConfig:
     discount: float
     double_q_learning: bool
     n_step: int
-    error_bound: float | None
     loss_reduction: str
+    max_grad_norm: float | None
     batch_size: int
     agent_steps_per_update: int
     warmup_agent_steps: int
@@ -48,16 +60,16 @@ class AgentConfig:
 
 @dataclass
 class NetworkConfig:
-    torso: str
-    hidden_sizes: list[int]
-    input_scale: list[float]
-    implementation: str
+    torso: Component
+    stream: Component
+    readout: Component
 
 
 @dataclass
 class ReplayConfig:
     capacity: int
     compressed: bool
+    sampler: Component
 
 
 @dataclass
@@ -85,9 +97,11 @@ class CheckpointConfig:
 class TrainConfig:
     """The whole of ``dqn-train``'s configuration, as ``configs/train.yaml`` composes it."""
 
+    choices: ChoicesConfig
     env: EnvConfig
     agent: AgentConfig
     network: NetworkConfig
+    loss: Component
     replay: ReplayConfig
     optimizer: dict[str, Any]
     evaluation: EvaluationConfig

@@ -1,113 +1,30 @@
-"""Whether a configuration can run: types, ranges, choices, and what they say together."""
+"""Whether a configuration can run: keys, types, ranges, choices, and what they say together."""
 
-import inspect
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from importlib import import_module
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dqn.config.errors import ConfigError
-from dqn.config.files import flatten, load_config
-from dqn.config.schema import EnvConfig, EvaluateConfig, TrainConfig
+from dqn.config.files import load_config
+from dqn.config.optimizers import check_optimizer
+from dqn.config.ranges import CHOICES, RANGES, is_number
+from dqn.config.schema import EvaluateConfig, TrainConfig
 from dqn.names import nearest
+from dqn.saved_config import flatten
 
-
-class Range(NamedTuple):
-    """An interval of numbers, closed unless said otherwise."""
-
-    low: float
-    high: float = math.inf
-    low_is_open: bool = False
-    high_is_open: bool = False
-
-    def __contains__(self, value: object) -> bool:
-        assert isinstance(value, int | float)
-        above = value > self.low if self.low_is_open else value >= self.low
-        below = value < self.high if self.high_is_open else value <= self.high
-        return above and below and math.isfinite(value)
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"{'above' if self.low_is_open else 'at least'} {self.low:g}"
-        return (
-            f"{'above' if self.low_is_open else 'from'} {self.low:g} "
-            f"{'and below' if self.high_is_open else 'to'} {self.high:g}"
-        )
-
-
-POSITIVE = Range(0, low_is_open=True)
-NON_NEGATIVE = Range(0)
-AT_LEAST_ONE = Range(1)
-FRACTION = Range(0, 1)
-DECAY = Range(0, 1, high_is_open=True)
-
-RANGES: Mapping[str, Range] = {
-    "env.num_envs": Range(1, 4096),
-    "env.num_threads": Range(0, 1024),
-    "agent.discount": FRACTION,
-    "agent.error_bound": POSITIVE,
-    "agent.n_step": Range(1, 100),
-    "agent.batch_size": AT_LEAST_ONE,
-    "agent.agent_steps_per_update": AT_LEAST_ONE,
-    "agent.warmup_agent_steps": AT_LEAST_ONE,
-    "agent.target_update_period_agent_steps": AT_LEAST_ONE,
-    "agent.epsilon.begin": FRACTION,
-    "agent.epsilon.end": FRACTION,
-    "agent.epsilon.decay_agent_steps": NON_NEGATIVE,
-    "agent.learning_rate.begin_factor": NON_NEGATIVE,
-    "agent.learning_rate.end_factor": NON_NEGATIVE,
-    "agent.learning_rate.decay_agent_steps": NON_NEGATIVE,
-    "replay.capacity": AT_LEAST_ONE,
-    "evaluation.period_agent_steps": AT_LEAST_ONE,
-    "evaluation.num_games": AT_LEAST_ONE,
-    "evaluation.max_num_envs": Range(1, 4096),
-    "evaluation.epsilon": FRACTION,
-    "logging.period_agent_steps": AT_LEAST_ONE,
-    "checkpoint.period_agent_steps": AT_LEAST_ONE,
-    "num_games": AT_LEAST_ONE,
-    "max_num_envs": Range(1, 4096),
-    "epsilon": FRACTION,
-    "seed": Range(0, 2**31 - 1),
-    "total_agent_steps": AT_LEAST_ONE,
-    "num_threads": Range(0, 1024),
-    "optimizer.lr": NON_NEGATIVE,
-    "optimizer.alpha": DECAY,
-    "optimizer.eps": NON_NEGATIVE,
-    "optimizer.momentum": DECAY,
-    "optimizer.weight_decay": NON_NEGATIVE,
-    "optimizer.lr_decay": NON_NEGATIVE,
-    "optimizer.initial_square_avg": NON_NEGATIVE,
-    "optimizer.initial_accumulator_value": NON_NEGATIVE,
-}
-
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "env.kind": ("atari", "minatar", "control"),
-    "agent.loss_reduction": ("sum", "mean"),
-    "network.torso": ("nature_cnn", "nips_cnn", "minatar_cnn", "mlp"),
-    "network.implementation": ("auto", "native", "torch"),
-    "human_scores": ("no_op_57", "nature_49"),
-    "device": ("auto", "cpu", "cuda"),
-    "precision": ("fp32", "tf32", "bf16"),
-}
-
-# Which torsos can see the observations of an env.kind.
-FITTING_TORSOS: Mapping[str, tuple[str, ...]] = {
-    "atari": ("nature_cnn", "nips_cnn"),
-    "minatar": ("minatar_cnn",),
-    "control": ("mlp",),
-}
+Schema = TypeVar("Schema")
 
 # What the schema's types are to a person.
 TYPES: Mapping[object, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    int | None: "a whole number or null",
     float | None: "a number or null",
     str: "text",
     str | None: "text or null",
@@ -115,28 +32,40 @@ TYPES: Mapping[object, str] = {
     list[float]: "a list of numbers",
 }
 
-# Instantiating runs code, and a configuration may come from a stranger: nothing else is looked up.
-OPTIMIZER_TARGETS = (
-    "rmsprop.RMSprop",
-    "rmsprop.Adagrad",
-    "torch.optim.RMSprop",
-    "torch.optim.Adagrad",
-    "torch.optim.Adam",
-    "torch.optim.AdamW",
-    "torch.optim.SGD",
-)
-
 
 def validate(config: DictConfig) -> TrainConfig:
     """The typed configuration, or the first thing wrong with it.
 
     Raises:
-        ConfigError: unknown key, wrong type, number out of range, unknown choice, optimizer that
-            is not allowed or does not take one of its arguments.
+        ConfigError: unknown key, wrong type, number out of range, unknown choice, component or
+            environment, or an optimizer that is not allowed or does not take one of its arguments.
     """
-    typed = _checked(config, TrainConfig)
-    _validate_optimizer(typed.optimizer)
-    _validate_relations(typed)
+    # Imported here: `--help` and completion need no PyTorch, which takes seconds.
+    from dqn.config.components import COMPONENTS, check_environment, component_options, env_schema
+    from dqn.config.relations import check_relations, check_torso, fill_epsilon
+    from dqn.environments.kinds import KINDS
+
+    raw = _resolved(config)
+    env = _mapping_at(raw, "env")
+    _check_choice("env.kind", env.get("kind"), tuple(KINDS))
+    typed_env = _typed(env, env_schema(str(env["kind"])), "env")
+    check_environment(typed_env)
+    for key, registry in COMPONENTS.items():
+        component = _mapping_at(raw, key)
+        _check_choice(f"{key}.kind", component.get("kind"), tuple(registry))
+        if key == "network.torso":  # Before its options, which are those of the one that fits.
+            check_torso(component["kind"], typed_env)
+        options = component_options(registry[str(component["kind"])])
+        _set(raw, key, asdict(_typed(component, options.schema, key)))
+        for name, choices in options.choices.items():
+            _check_choice(f"{key}.{name}", _mapping_at(raw, key)[name], choices)
+    agent = raw.get("agent")
+    if isinstance(agent, dict) and isinstance(agent.get("epsilon"), dict):
+        fill_epsilon(agent["epsilon"], typed_env)
+    typed = _typed(raw | {"env": typed_env}, TrainConfig)
+    _check_values(raw)
+    check_optimizer(typed.optimizer)
+    check_relations(typed)
     return typed
 
 
@@ -155,133 +84,74 @@ def validate_evaluation(config: DictConfig) -> EvaluateConfig:
     Raises:
         ConfigError: unknown key, wrong type, number out of range, unknown choice.
     """
-    return _checked(config, EvaluateConfig)
-
-
-Schema = TypeVar("Schema", TrainConfig, EvaluateConfig)
-
-
-def _checked(config: DictConfig, schema: type[Schema]) -> Schema:
-    """Types, ranges and choices, key by key."""
-    raw: dict[str, object] = {}
-    try:
-        # Before anything is resolved that may refer to one of them.
-        _refuse_missing(config)
-        raw = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
-        merged = OmegaConf.merge(OmegaConf.structured(schema), _with_integers(raw))
-        _refuse_missing(merged)
-        typed = cast(Schema, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error, schema, flatten(raw))) from error
-    flat = flatten(raw)
-    if typed.run_dir == "":
-        raise ConfigError("run_dir=: must be a directory; run_dir=. is this one")
-    for key, allowed_range in RANGES.items():
-        value = flat.get(key)
-        if value is not None and (not _is_number(value) or value not in allowed_range):
-            raise ConfigError(f"{key}={value}: must be a number {allowed_range}")
-    for key, choices in CHOICES.items():
-        if key in flat and flat[key] not in choices:
-            hint = nearest(str(flat[key]), choices)
-            raise ConfigError(f"{key}={flat[key]}: must be one of {', '.join(choices)}{hint}")
+    raw = _resolved(config)
+    typed = _typed(raw, EvaluateConfig)
+    _check_values(raw)
     return typed
 
 
-def _refuse_missing(config: Any) -> None:
+def _resolved(config: DictConfig) -> dict[str, object]:
+    """Plain values, none of them missing; whole floats are integers."""
+    try:
+        # Before anything is resolved that may refer to one of them.
+        _refuse_missing(config)
+        raw = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error, TrainConfig, {}, "")) from error
+    return cast(dict[str, object], _with_integers(raw))
+
+
+def _typed(raw: Mapping[str, object], schema: type[Schema], key: str = "") -> Schema:
+    """Values as an instance of their schema; ``key`` is where in the configuration they stand."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(raw))
+        _refuse_missing(merged, key)
+        return cast(Schema, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error, schema, flatten(raw), key)) from error
+
+
+def _check_values(raw: Mapping[str, object]) -> None:
+    """Ranges and choices, in the order of their tables."""
+    flat = flatten(raw)
+    if flat["run_dir"] == "":
+        raise ConfigError("run_dir=: must be a directory; run_dir=. is this one")
+    for key, allowed_range in RANGES.items():
+        value = flat.get(key)
+        if value is not None and (not is_number(value) or value not in allowed_range):
+            raise ConfigError(f"{key}={value}: must be a number {allowed_range}")
+    for key, choices in CHOICES.items():
+        if key in flat:
+            _check_choice(key, flat[key], choices)
+
+
+def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(choices)}{hint}")
+
+
+def _refuse_missing(config: Any, parent: str = "") -> None:
     # Not OmegaConf.missing_keys: it resolves what refers to a missing key, and fails of that.
     values = cast(dict[str, object], OmegaConf.to_container(config, resolve=False))
-    missing = [key for key, value in flatten(values).items() if value == "???"]
+    missing = [_join(parent, key) for key, value in flatten(values).items() if value == "???"]
     if missing:
         raise ConfigError(f"{min(missing)}: no value given, {min(missing)}= needs one")
 
 
-def optimizer_class(target: str) -> Any:
-    """The class an allowed ``optimizer._target_`` names."""
-    module, _, name = target.rpartition(".")
-    return getattr(import_module(module), name)
+def _mapping_at(raw: Mapping[str, object], key: str) -> dict[str, object]:
+    """The component at a dotted key."""
+    node: object = raw
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    if not isinstance(node, dict):
+        raise ConfigError(f"{key}={node}: must be a kind and its options, as {key}.kind=")
+    return node
 
 
-def _validate_optimizer(optimizer: Mapping[str, object]) -> None:
-    target = optimizer.get("_target_")
-    if target not in OPTIMIZER_TARGETS:
-        raise ConfigError(
-            f"optimizer._target_={target}: must be one of {', '.join(OPTIMIZER_TARGETS)}"
-            f"{nearest(str(target), OPTIMIZER_TARGETS)}"
-        )
-    parameters = dict(inspect.signature(optimizer_class(str(target))).parameters)
-    parameters.pop("params")
-    for key, value in optimizer.items():
-        if key == "_target_":
-            continue
-        if key not in parameters:
-            raise ConfigError(
-                f"optimizer.{key}={value}: {target} takes {', '.join(parameters)}"
-                f"{nearest(key, parameters)}"
-            )
-        default = parameters[key].default
-        if isinstance(default, bool) and not isinstance(value, bool):
-            raise ConfigError(f"optimizer.{key}={value}: must be true or false")
-        if _is_number(default) and not _is_number(value):
-            raise ConfigError(f"optimizer.{key}={value}: must be a number")
-        if key == "betas" and not _are_decays(value, len(default)):
-            raise ConfigError(f"optimizer.betas={value}: must be {len(default)} numbers {DECAY}")
-    if "lr" not in optimizer:
-        raise ConfigError(f"optimizer.lr: no value given, {target} needs one")
-
-
-def _validate_relations(config: TrainConfig) -> None:
-    """What no single value can break."""
-    agent = config.agent
-    if agent.target_update_period_agent_steps % agent.agent_steps_per_update:
-        raise ConfigError(
-            f"agent.target_update_period_agent_steps={agent.target_update_period_agent_steps}: "
-            "must be a multiple of agent.agent_steps_per_update="
-            f"{agent.agent_steps_per_update}"
-        )
-    # The decision that follows n_step others in an environment completes its first transition.
-    for key, at_least in (
-        ("agent.batch_size", agent.batch_size),
-        ("env.num_envs * agent.n_step", config.env.num_envs * agent.n_step),
-    ):
-        if agent.warmup_agent_steps < at_least:
-            raise ConfigError(
-                f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at least "
-                f"{key}={at_least}"
-            )
-    if config.compile and config.network.implementation == "native":
-        raise ConfigError(
-            "network.implementation=native: must be auto or torch with compile=true, "
-            "which compiles PyTorch's layers"
-        )
-    if agent.warmup_agent_steps > config.replay.capacity:
-        raise ConfigError(
-            f"agent.warmup_agent_steps={agent.warmup_agent_steps}: must be at most "
-            f"replay.capacity={config.replay.capacity}"
-        )
-    if config.env.kind == "atari" and config.env.protocol is None:
-        raise ConfigError("env.protocol=null: an Atari game needs one, such as nature or machado")
-    if config.env.kind == "minatar" and config.env.protocol is None:
-        raise ConfigError("env.protocol=null: MinAtar needs one, minatar_v0 or minatar_v1")
-    if config.env.kind == "control":
-        _validate_control_task(config.env)
-    fitting = FITTING_TORSOS[config.env.kind]
-    if config.network.torso not in fitting:
-        raise ConfigError(
-            f"network.torso={config.network.torso}: must be {' or '.join(fitting)} for the "
-            f"observations of env.game={config.env.game}"
-        )
-
-
-def _validate_control_task(env: EnvConfig) -> None:
-    """``env.game`` only names the run of a control task: it must not name another."""
-    if env.id is None:
-        raise ConfigError("env.id=null: must be a Gymnasium id such as CartPole-v1")
-    task = re.sub(r"^.*/|-v\d+$", "", env.id)
-    if env.game.replace("_", "").lower() != task.replace("_", "").lower():
-        raise ConfigError(
-            f"env.game={env.game}: must be the name of env.id={env.id}, as mountain_car is of "
-            "MountainCar-v0; games of Atari need env=atari"
-        )
+def _set(raw: dict[str, object], key: str, value: dict[str, object]) -> None:
+    parent, _, name = key.rpartition(".")
+    (_mapping_at(raw, parent) if parent else raw)[name] = value
 
 
 def _with_integers(value: object) -> Any:
@@ -293,28 +163,28 @@ def _with_integers(value: object) -> Any:
     return value
 
 
-def _are_decays(values: object, count: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == count
-        and all(_is_number(value) and value in DECAY for value in values)
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _one_line(error: OmegaConfBaseException, schema: type, flat: Mapping[str, object]) -> str:
-    key = re.sub(r"\[\d+\]$", "", str(error.full_key or ""))  # of a list, whose element is wrong
-    parent, _, name = key.rpartition(".")
-    siblings = _field_types(schema, parent)
+def _one_line(
+    error: OmegaConfBaseException, schema: type, flat: Mapping[str, object], parent: str
+) -> str:
+    path = re.sub(r"\[\d+\]$", "", str(error.full_key or ""))  # of a list, whose element is wrong
+    above, _, name = path.rpartition(".")
+    key = _join(parent, path)
+    siblings = _field_types(schema, above)
     if name and name not in siblings:
-        return f"{key}: unknown key{nearest(name, siblings)}"
-    if siblings.get(name) in TYPES and key in flat:
-        return f"{key}={flat[key]}: must be {TYPES[siblings[name]]}"
+        known = ""
+        if "kind" in flat:
+            siblings.pop("kind")
+            options = ", ".join(siblings) or "no options"
+            known = f", {parent}.kind={flat['kind']} has {options}"
+        return f"{key}: unknown key{known}{nearest(name, siblings)}"
+    if siblings.get(name) in TYPES and path in flat:
+        return f"{key}={flat[path]}: must be {TYPES[siblings[name]]}"
     message = str(error.msg or error).splitlines()[0]
     return f"{key}: {message[:1].lower()}{message[1:]}" if key else message
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent and name else parent or name
 
 
 def _field_types(schema: type, parent: str) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Atari games on ALE's C++ vector environment, under a protocol."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -37,8 +38,8 @@ class AtariEnvironment(VectorEnvironment):
             thousand steps from a hash of it (``action_log``).
         training: whether a lost life ends the return, where the protocol says so, and which of
             its two frame limits cuts a game.
-        num_threads: emulator threads; 0 for one per copy up to the number of cores. Results do
-            not depend on it.
+        num_threads: emulator threads; 0 for what ``OMP_NUM_THREADS`` allows, or without it one
+            per copy up to the number of cores. Results do not depend on it.
         render_mode: ``"rgb_array"`` to see the game in colour through ``render``, at the price
             of a second emulator; one copy only.
 
@@ -76,7 +77,7 @@ class AtariEnvironment(VectorEnvironment):
             game,
             protocol=protocol,
             num_envs=num_envs,
-            num_threads=num_threads,
+            num_threads=num_threads or _num_allowed_threads(),
             max_frames_per_game=protocol.max_frames_per_game(training=training),
         )
         self._vector_env = build(
@@ -191,6 +192,12 @@ class AtariEnvironment(VectorEnvironment):
         close_vector_env(self._vector_env)
         if self._renderer is not None:
             self._renderer.close()
+
+
+def _num_allowed_threads() -> int:
+    """What ``OMP_NUM_THREADS`` allows, as to a sweep's jobs; 0, the emulator's choice, if unset."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(allowed) if allowed.isdecimal() else 0
 
 
 def _build_vector_env(

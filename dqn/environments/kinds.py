@@ -95,6 +95,7 @@ class Kind:
     """A kind of environment.
 
     Attributes:
+        options: which of a spec's values, beside kind and game, mean something for it.
         check: refuses a spec that cannot be built, by a ValueError that names the nearest name.
         protocol: the protocol of a spec; None where the kind has none. ValueError where it is
             unknown.
@@ -105,6 +106,7 @@ class Kind:
         has_human_scores: whether the tables of human scores on Atari hold for its games.
     """
 
+    options: tuple[str, ...]
     check: Callable[[EnvironmentSpec], None]
     protocol: Callable[[EnvironmentSpec], GameProtocol | None]
     build: Builder
@@ -212,6 +214,7 @@ def _build_control(
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "atari": Kind(
+            options=("protocol", "num_threads"),
             check=_check_atari,
             protocol=_atari_protocol,
             build=_build_atari,
@@ -220,6 +223,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             has_human_scores=True,
         ),
         "minatar": Kind(
+            options=("protocol",),
             check=_check_minatar,
             protocol=_minatar_protocol,
             build=_build_minatar,
@@ -228,6 +232,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             has_human_scores=False,
         ),
         "control": Kind(
+            options=("id",),
             check=_check_control,
             protocol=lambda spec: None,
             build=_build_control,

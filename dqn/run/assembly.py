@@ -51,16 +51,17 @@ def check_memory(config: TrainConfig, environment: VectorEnvironment, device: to
         ConfigError: naming the key, its value and both numbers of bytes.
     """
     num_inputs = math.prod(environment.observation_shape)
-    sizes = [num_inputs, *config.network.hidden_sizes, environment.num_actions]
+    hidden_sizes = config.network.torso.get("hidden_sizes", [])
+    sizes = [num_inputs, *hidden_sizes, environment.num_actions]
     num_parameters = sum(a * b for a, b in itertools.pairwise(sizes))
     try:
-        if config.network.torso == "mlp":
+        if config.network.torso["kind"] == "mlp":
             memory.require(
                 # Parameters, target parameters, gradients, one average of the optimizer.
                 4 * 4 * num_parameters,
                 device,
-                key="network.hidden_sizes",
-                value=config.network.hidden_sizes,
+                key="network.torso.hidden_sizes",
+                value=hidden_sizes,
                 what="networks and optimizer",
             )
         memory.require(
@@ -83,16 +84,11 @@ def build_network(
     Raises:
         ConfigError: the torso does not fit the observations.
     """
-    torso: dict[str, object] = {"kind": config.torso}
-    if config.torso == "mlp":
-        torso |= {"hidden_sizes": config.hidden_sizes, "input_scale": config.input_scale}
-    else:
-        torso["implementation"] = config.implementation
     try:
         return build_q_network(
-            torso=torso,
-            stream={"kind": "linear"},
-            readout={"kind": "scalar"},
+            torso=config.torso,
+            stream=config.stream,
+            readout=config.readout,
             observation_shape=observation_shape,
             num_actions=num_actions,
         )
@@ -122,10 +118,13 @@ def build_agent(
 ) -> DQN:
     """The agent for an environment, with networks drawn from ``seeds.network``."""
     torch.manual_seed(seeds.network)
-    # torch.compile does not look into the native torso.
-    implementation = "torch" if config.compile else config.network.implementation
+    network_config = config.network
+    if config.compile and "implementation" in network_config.torso:
+        # torch.compile does not look into the native torso.
+        torso = network_config.torso | {"implementation": "torch"}
+        network_config = dataclasses.replace(network_config, torso=torso)
     network = build_network(
-        dataclasses.replace(config.network, implementation=implementation),
+        network_config,
         observation_shape=environment.observation_shape,
         num_actions=environment.num_actions,
     ).to(device)
@@ -138,9 +137,9 @@ def build_agent(
         target_network=copy.deepcopy(network),
         optimizer=build_optimizer(config.optimizer, network),
         num_actions=environment.num_actions,
-        loss=build_loss({"kind": "q_learning", "error_bound": agent.error_bound}),
+        loss=build_loss(config.loss),
         reduction=cast(Reduction, agent.loss_reduction),
-        max_grad_norm=None,
+        max_grad_norm=agent.max_grad_norm,
         double_q_learning=agent.double_q_learning,
         discount=agent.discount,
         reward_clip=games.max_abs_reward(config.env),
@@ -174,7 +173,7 @@ def build_replay(
             compressed=config.replay.compressed,
             device=device,
         )
-        return Replay(ring, build_sampler({"kind": "uniform"}, seed=seed))
+        return Replay(ring, build_sampler(config.replay.sampler, seed=seed))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -8,7 +8,12 @@ from typing import cast
 
 from dqn import checkpoint
 from dqn.checkpoint import Checkpoint
-from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
+from dqn.config import (
+    ConfigError,
+    TrainConfig,
+    load_config,
+    save_config,
+)
 from dqn.run.provenance import append_provenance
 from dqn.run_format import (
     BEST_WEIGHTS_FILE,
@@ -21,11 +26,13 @@ from dqn.run_format import (
     PROVENANCE_FILE,
     VIDEOS_DIRECTORY,
 )
+from dqn.saved_config import CHOICE_KEYS, flatten, upgrade
 from dqn.system.locking import LockedError, RunLock
 
 # These keys may change when a run is continued. Any other change makes it another run.
 CHANGEABLE_KEYS = frozenset(
     {
+        *CHOICE_KEYS,
         "checkpoint.period_agent_steps",
         "device",
         "env.num_threads",
@@ -104,7 +111,7 @@ def refuse_other_run(run_dir: Path, config: TrainConfig, saved: Checkpoint | Non
         ConfigError: naming the first key that differs.
     """
     if saved is not None:
-        held = cast(dict[str, object], saved.state["config"])
+        held = upgrade(cast(dict[str, object], saved.state["config"]))
     elif holds_run(run_dir):
         try:
             held = flatten(load_config(run_dir / CONFIG_FILE))

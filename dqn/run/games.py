@@ -8,7 +8,8 @@ import numpy as np
 
 from dqn.agent import DQN
 from dqn.config import ConfigError, EnvConfig, TrainConfig
-from dqn.environments import KINDS, EnvironmentSpec, VectorEnvironment
+from dqn.config.components import environment_spec
+from dqn.environments import KINDS, VectorEnvironment
 from dqn.environments.kinds import GameProtocol
 from dqn.evaluation.video import Recording, record_episode
 from dqn.evaluation.whole_games import Evaluation, evaluate
@@ -19,17 +20,6 @@ from dqn.run.seeding import Seeds
 VIDEO_MAX_AGENT_STEPS = 4_500
 
 
-def environment_spec(config: EnvConfig) -> EnvironmentSpec:
-    """The environment that a configuration means; a kind's configuration has only its own keys."""
-    return EnvironmentSpec(
-        kind=config.kind,
-        game=config.game,
-        protocol=getattr(config, "protocol", None),
-        id=getattr(config, "id", None),
-        num_threads=getattr(config, "num_threads", 0),
-    )
-
-
 @contextmanager
 def _configuration_errors() -> Iterator[None]:
     """Turn what a kind refuses into a ConfigError."""
@@ -37,17 +27,6 @@ def _configuration_errors() -> Iterator[None]:
         yield
     except (ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
-
-
-def check_environment(config: EnvConfig) -> None:
-    """Refuse an unknown game, task or protocol before anything is built or written.
-
-    Raises:
-        ConfigError: naming the nearest known name.
-    """
-    spec = environment_spec(config)
-    with _configuration_errors():
-        KINDS[spec.kind].check(spec)
 
 
 def protocol_of(config: EnvConfig) -> GameProtocol | None:

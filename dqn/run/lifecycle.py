@@ -11,7 +11,7 @@ import torch
 
 from dqn.agent import DQN, NonFiniteError
 from dqn.checkpoint import Checkpoint
-from dqn.config import TrainConfig, flatten
+from dqn.config import TrainConfig
 from dqn.run import assembly, games
 from dqn.run.directory import (
     CHANGEABLE_KEYS,
@@ -38,6 +38,7 @@ from dqn.run.state import (
     save_run,
 )
 from dqn.run_format import EVALUATIONS_FILE, VIDEOS_DIRECTORY
+from dqn.saved_config import flatten
 from dqn.system.exit_status import FAILED_STATUS
 from dqn.system.locking import RunLock
 from dqn.system.process import prepare_process
@@ -64,7 +65,6 @@ def train(config: TrainConfig, *, label: str) -> float:
             where none could be, or where the loss became infinite or NaN.
     """
     run_dir = Path(config.run_dir)
-    games.check_environment(config.env)
     device = assembly.resolve_device(config.device)
     lock = RunLock(run_dir)
     try:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from dqn import checkpoint
 from dqn.agent import DQN, AgentState
 from dqn.config import ConfigError, EvaluateConfig, TrainConfig, load_train_config
+from dqn.config.components import check_environment, environment_spec
 from dqn.environments import KINDS
 from dqn.evaluation.atari_scores import SCORE_TABLES, ScoreTableName, human_normalised_score
 from dqn.evaluation.whole_games import Evaluation
@@ -40,7 +41,7 @@ def reevaluate(config: EvaluateConfig) -> float:
     if not holds_run(run_dir):
         raise ConfigError(f"run_dir={run_dir}: must be a directory that dqn-train has written")
     run_config = _with_evaluation(load_train_config(run_dir / CONFIG_FILE), config)
-    games.check_environment(run_config.env)
+    check_environment(run_config.env)
     prepare_process(num_threads=config.num_threads, precision=run_config.precision)
     agent, agent_steps = load_agent(run_dir, run_config, weights=config.weights)
     try:  # A directory that cannot be written is told before thirty games are played, not after.
@@ -90,7 +91,7 @@ def _report(
         "run_dir": str(Path(config.run_dir)),
         "weights": config.weights,
         "game": run_config.env.game,
-        "protocol": games.environment_spec(run_config.env).protocol,
+        "protocol": environment_spec(run_config.env).protocol,
         "seed": config.seed,
         "epsilon": games.evaluation_epsilon(run_config),
         "return_mean": evaluation.return_mean,

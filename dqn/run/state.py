@@ -9,12 +9,13 @@ from typing import cast
 from dqn import checkpoint
 from dqn.agent import DQN, AgentState, NonFiniteError
 from dqn.checkpoint import Checkpoint, CheckpointError
-from dqn.config import ConfigError, TrainConfig, flatten
+from dqn.config import ConfigError, TrainConfig
 from dqn.replay import Replay
 from dqn.run.directory import best_weights_path, checkpoint_directory, unusable_directory
 from dqn.run.provenance import provenance
 from dqn.run.seeding import GeneratorState, generator_state, load_generator_state
 from dqn.run_format import NONFINITE_DIRECTORY
+from dqn.saved_config import flatten
 from dqn.training import nonfinite
 from dqn.training.parts import BestEvaluation
 from dqn.training.progress import Progress

@@ -15,13 +15,19 @@ stopped and when whoever started it is gone.
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from dqn.config import ConfigError, TrainConfig, flatten, load_config, save_config
+from dqn.config import (
+    ConfigError,
+    TrainConfig,
+    load_config,
+    save_config,
+)
 from dqn.run_format import CONFIG_FILE, EVALUATIONS_FILE, RESULT_FILE
+from dqn.saved_config import CHOICE_KEYS, flatten, upgrade
 from dqn.sweep.records import STOP_FILE, RecordWriter, write_json
 from dqn.sweep.training_process import RunFailed, RunStopped, train_in_process, worker_is_orphan
 
@@ -82,9 +88,11 @@ def finished_return_mean(config: TrainConfig) -> float | None:
     try:
         result = json.loads((run_dir / RESULT_FILE).read_text(encoding="utf-8"))
         written_for = _result(run_dir, flatten(load_config(run_dir / CONFIG_FILE)))
-    except (OSError, ValueError, IndexError):  # ConfigError is a ValueError.
+        is_ours = _constants(result) == _constants(written_for)
+    except (OSError, ValueError, LookupError, AttributeError):  # ConfigError is a ValueError.
         return None
-    if config.overwrite or result != written_for or result["config"] != flatten(asdict(config)):
+    asked = {**result, "config": flatten(asdict(config))}
+    if config.overwrite or not is_ours or _constants(result) != _constants(asked):
         return None
     return float(result["return_mean"])
 
@@ -115,6 +123,13 @@ def _write_result(config: TrainConfig) -> float:
     except (OSError, ValueError, IndexError) as error:
         print(f"warning: {run_dir} is not marked as finished: {error}", file=sys.stderr)
     return return_mean
+
+
+def _constants(result: Mapping[str, Any]) -> dict[str, object]:
+    """A result in today's keys, without the names of what was chosen, which decide nothing."""
+    flat = upgrade(result["config"])
+    constants = {key: value for key, value in flat.items() if key not in CHOICE_KEYS}
+    return {**result, "config": constants}
 
 
 def _result(run_dir: Path, flat_config: dict[str, object]) -> dict[str, object]:

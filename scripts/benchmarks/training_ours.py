@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from dqn.config import CONFIG_DIR, validate
+from dqn.config import compose_config, validate
 from dqn.run import assembly
 from dqn.run.seeding import derive_seeds
 from dqn.system.memory import peak_resident_bytes
@@ -64,8 +63,7 @@ class Stopwatch:
 
 
 def measure(agent_steps: int, overrides: list[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = validate(compose("train", ["run_dir=.", *BENCHMARK_OVERRIDES, *overrides]))
+    config = validate(compose_config("train", ["run_dir=.", *BENCHMARK_OVERRIDES, *overrides]))
     device = assembly.resolve_device(config.device)
     prepare_process(num_threads=config.num_threads, precision=config.precision)
     seeds = derive_seeds(config.seed)

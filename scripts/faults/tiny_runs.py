@@ -6,7 +6,7 @@ from pathlib import Path
 # Every number that a test counts with is stated, because the experiment may be tuned anew.
 CARTPOLE = (
     "experiment=cartpole",
-    "network.hidden_sizes=[16]",
+    "network.torso.hidden_sizes=[16]",
     "total_agent_steps=400",
     "agent.discount=0.99",
     "agent.batch_size=32",

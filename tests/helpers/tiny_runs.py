@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from faults.tiny_runs import CARTPOLE, MINATAR, PONG, read_lines, repeatable
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from dqn.config import CONFIG_DIR, TrainConfig, validate
+from dqn import config
+from dqn.config import TrainConfig, validate
 
 __all__ = [
     "CARTPOLE",
@@ -20,8 +20,7 @@ __all__ = [
 
 
 def compose_config(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+    return config.compose_config("train", overrides)
 
 
 def tiny_config(run_dir: Path, *overrides: str, base: tuple[str, ...] = CARTPOLE) -> TrainConfig:

@@ -32,7 +32,7 @@ def play_one_after_the_other(config, *, learn_first):
 
     time_step = environment.reset()
     while agent_steps < config.total_agent_steps:
-        actions = agent.act(time_step.observation_t, behaviour_epsilon(agent_steps))
+        actions = agent.act(time_step, behaviour_epsilon(agent_steps))
         if learn_first:
             learn()
         next_time_step = environment.step(actions)

@@ -92,7 +92,7 @@ def test_atari_goes_on_to_the_bit(tmp_path, monkeypatch, protocol):
 
 @pytest.mark.parametrize(("task", "num_dimensions"), [("acrobot", 6), ("mountain_car", 2)])
 def test_other_control_tasks_go_on_to_the_bit(tmp_path, monkeypatch, task, num_dimensions):
-    scale = f"network.input_scale={[1.0] * num_dimensions}"
+    scale = f"network.torso.input_scale={[1.0] * num_dimensions}"
     check_interrupted_run(
         *(tmp_path, monkeypatch, f"env={task}", scale, "evaluation.num_games=1"),
         base=SHORT_CARTPOLE,

@@ -13,7 +13,7 @@ import yaml
 from helpers.tiny_runs import CARTPOLE
 
 from dqn import checkpoint, evaluate, train
-from dqn.config import flatten
+from dqn.saved_config import flatten
 from dqn.system.locking import RunLock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,11 @@ def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, sizes in (("run", "[16]"), ("other", "[8]")):
-            arguments = (*SHORT, f"network.hidden_sizes={sizes}", f"run_dir={directory / name}")
+            arguments = (
+                *SHORT,
+                f"network.torso.hidden_sizes={sizes}",
+                f"run_dir={directory / name}",
+            )
             assert command(train, *arguments, monkeypatch=monkeypatch) == 0
     return directory
 
@@ -109,7 +113,7 @@ def lead_the_provenance_elsewhere(run_dir, trained):
 
 SITUATIONS = {
     damage_all_checkpoints: ["none of its checkpoints can be read", "overwrite=true"],
-    take_checkpoints_of_another_network: ["network.hidden_sizes=[16]", "hidden_sizes=[8]"],
+    take_checkpoints_of_another_network: ["network.torso.hidden_sizes=[16]", "hidden_sizes=[8]"],
     forge_checkpoints_of_another_network: ["not one of this configuration", "overwrite=true"],
     make_a_checkpoint_of_an_earlier_format: ["checkpoint format 1", "reads format 2"],
     damage_the_configuration_without_checkpoints: ["config.yaml", "overwrite=true"],
@@ -145,7 +149,7 @@ def test_run_that_cannot_go_on_is_refused_and_spared(
         ("agent.discount=0.9", ["agent.discount=0.9", "agent.discount=0.99"]),
         ("seed=2", ["seed=2", "seed=1"]),
         ("optimizer=adam", ["optimizer.", "more)"]),
-        ("network.hidden_sizes=[16,16]", ["network.hidden_sizes=[16, 16]", "[16]"]),
+        ("network.torso.hidden_sizes=[16,16]", ["network.torso.hidden_sizes=[16, 16]", "[16]"]),
         ("env.num_envs=2", ["env.num_envs=2", "env.num_envs=4"]),
         ("replay.capacity=2000", ["replay.capacity=2000", "replay.capacity=1000"]),
         ("precision=bf16", ["precision=bf16", "precision=fp32"]),

@@ -137,28 +137,25 @@ def test_sweep_files_name_settings_that_exist_and_a_folder_for_each_run(name, nu
     from hydra.core.plugins import Plugins
 
     from dqn.comparison.read.our_runs import _optimizer_name
-    from dqn.config import validate
+    from dqn.config import compose_config, validate
     from dqn.sweep.watch import count_jobs
 
     Plugins.instance()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose(name, return_hydra_config=True)
-        params = config.hydra.sweeper.params
-        assert count_jobs(config) == num_jobs
-        for optimizer in str(params.optimizer).split(","):
-            assert (CONFIG_DIR / "optimizer" / f"{optimizer.strip()}.yaml").exists()
-        for key in params:
-            choice = str(params[key]).split(",")[0].replace("range(1", "1")
-            one = compose(name, overrides=[f"{key}={choice}", "run_dir=unused"])
-            assert validate(one).total_agent_steps >= 20_000
-    raw = yaml.safe_load((CONFIG_DIR / f"{name}.yaml").read_text())
-    assert raw["run_dir"].startswith(raw["hydra"]["sweep"]["dir"])
-    # What dqn-compare will call the settings.
-    run_dir = raw["run_dir"].replace("${hydra:runtime.choices.optimizer}", "adam")
-    settings = {"run_dir": run_dir.replace("${seed}", "1")}
-    assert _optimizer_name(Path("moved"), settings) == "adam"
+    params = config.hydra.sweeper.params
+    assert count_jobs(config) == num_jobs
+    for optimizer in str(params.optimizer).split(","):
+        assert (CONFIG_DIR / "optimizer" / f"{optimizer.strip()}.yaml").exists()
     for key in params:
-        assert key in raw["run_dir"].replace("runtime.choices.optimizer", "optimizer"), key
+        values = str(params[key]).replace("range(1,", "1,2,").split(",")[:2]
+        one, other = (compose_config(name, [f"{key}={value.strip()}"]) for value in values)
+        assert validate(one).total_agent_steps >= 20_000
+        assert one.run_dir != other.run_dir, key
+        assert Path(one.run_dir).is_relative_to(config.hydra.sweep.dir)
+    # What dqn-compare will call the settings of a run that has been moved.
+    run_dir = compose_config(name, ["optimizer=adam"]).run_dir
+    assert _optimizer_name(Path("moved"), {"run_dir": run_dir}) == "adam"
 
 
 @pytest.mark.skipif(

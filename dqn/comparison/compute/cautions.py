@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from dqn.comparison.run import Run
+from dqn.saved_config import CHOICE_KEYS
 
 # With fewer runs bootstrap intervals cover less than they claim (docs/comparing.md).
 FEW_RUNS = 5
@@ -11,6 +12,7 @@ FEW_RUNS = 5
 # distinguish two experiments.
 INCIDENTAL = frozenset(
     {
+        *CHOICE_KEYS,
         "checkpoint.period_agent_steps",
         "device",
         "env.game",

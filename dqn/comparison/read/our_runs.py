@@ -27,6 +27,7 @@ from dqn.run_format import (
     NONFINITE_DIRECTORY,
     PROVENANCE_FILE,
 )
+from dqn.saved_config import flatten, upgrade
 
 
 def holds_metrics(directory: Path) -> bool:
@@ -175,15 +176,7 @@ def _read_settings(path: Path) -> dict[str, object]:
         raise InputError(f"RUNS={path}: must be the YAML that dqn-train writes") from error
     if not isinstance(config, Mapping):
         raise InputError(f"RUNS={path}: must be a YAML mapping of keys to values")
-    return dict(_flatten(config))
-
-
-def _flatten(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return upgrade(flatten(config))
 
 
 def _game(settings: Mapping[str, object]) -> str:
@@ -193,11 +186,13 @@ def _game(settings: Mapping[str, object]) -> str:
 
 
 def _optimizer_name(directory: Path, settings: Mapping[str, object]) -> str:
-    """The configuration's name, which only ``runs/.../<optimizer>/seed=<n>`` records; else a class.
+    """What was chosen, by its name; else what ``runs/.../<optimizer>/seed=<n>`` says; else a class.
 
     Between the two a sweep may have put what else it goes over, as ``key=value``. The directory may
     have been moved, so that the path it was configured for counts too.
     """
+    if chosen := settings.get("choices.optimizer"):
+        return str(chosen)
     for path in (directory.absolute(), Path(str(settings.get("run_dir", "")))):
         if re.fullmatch(r"seed=\d+", path.name):
             for parent in path.parents:

@@ -11,10 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from dqn import train
-from dqn.config import CONFIG_DIR, ConfigError, flatten, load_config, save_config, validate
+from dqn.config import CONFIG_DIR, ConfigError, load_config, save_config, validate
 from dqn.config.allowed_code import check_yaml
-from dqn.config.validation import CHOICES, OPTIMIZER_TARGETS, RANGES
+from dqn.config.optimizers import OPTIMIZER_TARGETS
+from dqn.config.ranges import CHOICES, RANGES
 from dqn.run import assembly
+from dqn.saved_config import flatten
 
 GROUPS = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
 
@@ -27,8 +29,8 @@ REFUSED_VALUES = {
     "agent.epsilon=0.1": ["agent.epsilon", "0.1"],
     "agent.batch_size=0": ["agent.batch_size=0", "at least 1"],
     "agent.batch_size=32.5": ["agent.batch_size=32.5", "a whole number"],
-    "agent.error_bound=0": ["agent.error_bound=0", "above 0"],
-    "agent.error_bound=none": ["agent.error_bound=none", "a number or null"],
+    "loss.error_bound=0": ["loss.error_bound=0", "above 0"],
+    "loss.error_bound=none": ["loss.error_bound=none", "a number or null"],
     "agent.loss_reduction=average": ["agent.loss_reduction=average", "sum, mean"],
     "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
     "agent.warmup_agent_steps=100 env.num_envs=128": [
@@ -65,15 +67,31 @@ REFUSED_VALUES = {
     "optimizer._target_=os.system": ["optimizer._target_=os.system", "rmsprop.RMSprop"],
     "optimizer._target_=rmsprop.RMSProp": ["optimizer._target_", "did you mean rmsprop.RMSprop?"],
     "optimizer._target_=torch.optim.Adam": ["optimizer.alpha=0.95", "torch.optim.Adam takes"],
-    "network.torso=mlp": ["network.torso=mlp", "nature_cnn", "env.game=pong"],
-    "network.torso=resnet": ["network.torso=resnet", "nature_cnn, nips_cnn, minatar_cnn, mlp"],
+    "network.torso.kind=mlp": ["network.torso.kind=mlp", "nature_cnn", "env.game=pong"],
+    "network.torso.kind=resnet": [
+        "network.torso.kind=resnet",
+        "nature_cnn, nips_cnn, minatar_cnn, mlp",
+    ],
     "precision=fp16": ["precision=fp16", "fp32, tf32, bf16"],
     "device=gpu": ["device=gpu", "auto, cpu, cuda"],
     "optimizer=adam optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers from 0 and below 1"],
     "optimizer=adam optimizer.betas=[0.9,1.0]": ["optimizer.betas=[0.9, 1.0]", "2 numbers"],
     "optimizer=adam optimizer.betas=[0.9]": ["optimizer.betas=[0.9]", "2 numbers"],
-    "experiment=cartpole network.torso=nature_cnn": ["network.torso=nature_cnn", "mlp"],
-    "experiment=minatar network.torso=mlp": ["network.torso=mlp", "minatar_cnn", "breakout"],
+    "experiment=cartpole network.torso.kind=nature_cnn": ["network.torso.kind=nature_cnn", "mlp"],
+    "experiment=minatar network.torso.kind=mlp": [
+        "network.torso.kind=mlp",
+        "minatar_cnn",
+        "breakout",
+    ],
+    "experiment=cartpole +network.torso.implementation=auto": [
+        "network.torso.implementation: unknown key",
+        "network.torso.kind=mlp has hidden_sizes, input_scale",
+    ],
+    "+network.torso.implementatoin=auto": ["did you mean implementation?"],
+    "+env.id=CartPole-v1": ["env.id: unknown key", "env.kind=atari has game, num_envs, protocol"],
+    "experiment=cartpole agent.epsilon.end=null": ["agent.epsilon.end=null", "no protocol"],
+    "network.torso=mlp": ["network.torso=mlp", "network.torso.kind="],
+    "replay.sampler.kind=oldest": ["replay.sampler.kind=oldest", "uniform"],
     "experiment=minatar env.protocol=null": ["env.protocol=null", "minatar_v0 or minatar_v1"],
     "experiment=cartpole env.id=null": ["env.id=null", "CartPole-v1"],
     "experiment=cartpole env.game=breakout": [
@@ -82,9 +100,15 @@ REFUSED_VALUES = {
         "env=atari",
     ],
     "experiment=cartpole env.id=Acrobot-v1": ["env.game=cartpole", "env.id=Acrobot-v1"],
-    "experiment=cartpole network.hidden_sizes=8": ["network.hidden_sizes=8", "a list of whole"],
-    "experiment=cartpole network.hidden_sizes=[8,a]": ["hidden_sizes=[8, 'a']", "a list of whole"],
-    "experiment=cartpole network.input_scale=[a]": ["input_scale=['a']", "a list of numbers"],
+    "experiment=cartpole network.torso.hidden_sizes=8": [
+        "network.torso.hidden_sizes=8",
+        "a list of whole",
+    ],
+    "experiment=cartpole network.torso.hidden_sizes=[8,a]": [
+        "hidden_sizes=[8, 'a']",
+        "a list of whole",
+    ],
+    "experiment=cartpole network.torso.input_scale=[a]": ["input_scale=['a']", "a list of numbers"],
     "run_dir=''": ["run_dir=", "run_dir=. is this one"],
     # Absurd sizes.
     "env.num_envs=5000": ["env.num_envs=5000", "from 1 to 4096"],
@@ -137,12 +161,12 @@ REFUSED_COMMANDS = {
         "env.id='CartPol-v1'",
         "did you mean CartPole-v1?",
     ],
-    "experiment=cartpole network.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
+    "experiment=cartpole network.torso.hidden_sizes=[0]": ["hidden_sizes=[0]", "positive"],
     # What cannot fit is counted before it is allocated.
-    "experiment=cartpole network.hidden_sizes=[10000000,10000000]": [
-        "network.hidden_sizes=[10000000, 10000000]",
+    "experiment=cartpole network.torso.hidden_sizes=[10000000,10000000]": [
+        "network.torso.hidden_sizes=[10000000, 10000000]",
         "GB are available",
-        "a smaller network.hidden_sizes",
+        "a smaller network.torso.hidden_sizes",
     ],
     "agent.batch_size=1_000_000_000 agent.warmup_agent_steps=1_000_000_000 "
     "replay.capacity=1_000_000_000": [

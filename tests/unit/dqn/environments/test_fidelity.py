@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from helpers.tiny_runs import compose_config
 from omegaconf import OmegaConf
 from PIL import Image
 
+from dqn.config import validate
 from dqn.environments import AtariEnvironment
 from dqn.environments.protocols import DQN_ZOO, NATURE, PROTOCOLS, AtariProtocol
 
@@ -41,6 +42,7 @@ def stated_values():
 
 def test_page_agrees_with_the_code():
     config = compose_config("experiment=nature")
+    config.agent.epsilon = asdict(validate(config).agent.epsilon)  # With the protocol's numbers.
     assert len(stated_values()) > 40
     for key, text in stated_values():
         scope, _, name = key.partition(".")
@@ -60,7 +62,8 @@ def test_every_field_of_a_protocol_is_on_the_page_for_both_presets():
     for preset in ("nature", "dqn_zoo"):
         assert {f"{preset}.{name}" for name in names - in_config} <= stated
     for protocol in (NATURE, DQN_ZOO):
-        epsilon = compose_config("experiment=nature").agent.epsilon
+        chosen = ["experiment=nature", f"env.protocol={protocol.name}", "run_dir=unused"]
+        epsilon = validate(compose_config(*chosen)).agent.epsilon
         assert protocol.behaviour_epsilon_begin == epsilon.begin
         assert protocol.behaviour_epsilon_end == epsilon.end
         assert protocol.behaviour_epsilon_decay_agent_steps == epsilon.decay_agent_steps

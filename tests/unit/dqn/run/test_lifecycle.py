@@ -296,7 +296,10 @@ def contents(directory):
         ("agent.discount=0.9", "agent.discount=0.9: .* a run with agent.discount=0.99;"),
         ("optimizer=adam", r"optimizer.*=.*: .* holds a run with .* \(and \d+ more\);"),
         ("seed=2", "seed=2: .* holds a run with seed=1;"),
-        ("network.hidden_sizes=[8]", r"network.hidden_sizes=\[8\]: .* a run with .*=\[16\];"),
+        (
+            "network.torso.hidden_sizes=[8]",
+            r"network.torso.hidden_sizes=\[8\]: .* a run with .*=\[16\];",
+        ),
     ],
 )
 def test_changed_configuration_is_refused_and_touches_nothing(tmp_path, override, message):
