@@ -48,7 +48,7 @@ def upgrade(flat: Mapping[str, object]) -> dict[str, object]:
     agent.max_grad_norm None
     choices.experiment None
     choices.optimizer None
-    choices.variant None
+    choices.variant dqn
     env.kind atari
     loss.error_bound 1.0
     loss.kind q_learning
@@ -75,6 +75,7 @@ def upgrade(flat: Mapping[str, object]) -> dict[str, object]:
         upgraded
         | dict.fromkeys(CHOICE_KEYS)
         | {
+            "choices.variant": "double" if flat.get("agent.double_q_learning") else "dqn",
             "network.torso.kind": torso,
             "network.stream.kind": "linear",
             "network.readout.kind": "scalar",

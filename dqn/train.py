@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dqn.command_line import answer, guard
-from dqn.config import CONFIG_DIR, TrainConfig, validate
+from dqn.config import CONFIG_DIR, TrainConfig, validate, variant_directory
 from dqn.sweep.job import run_job
 from dqn.sweep.watch import finish_sweep
 
@@ -23,8 +23,9 @@ def _train(config: DictConfig) -> float:
     context = HydraConfig.get()
 
     def label(typed: TrainConfig) -> str:
-        choices = context.runtime.choices
-        return f"{choices['experiment']}/{typed.env.game}/{choices['optimizer']}/seed={typed.seed}"
+        choices = typed.choices
+        directory = f"{variant_directory(choices.variant)}{choices.optimizer}"
+        return f"{choices.experiment}/{typed.env.game}/{directory}/seed={typed.seed}"
 
     def run() -> float:
         if context.mode == RunMode.MULTIRUN:

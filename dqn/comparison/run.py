@@ -16,6 +16,8 @@ from ale_py import roms
 from dqn.comparison.statistics import Float64Array
 from dqn.evaluation.atari_scores import SCORE_TABLES
 
+# What a run is called after, beside keys of its configuration.
+NAMES = ("optimizer", "protocol", "variant")
 # A curve of single games is averaged over this many, the training performance of Machado et al.
 # 2018.
 GAMES_PER_POINT = 100
@@ -100,11 +102,13 @@ class Run:
         return float("inf") if self.is_solved else self.last_step
 
     def setting(self, key: str) -> object:
-        """``optimizer``, ``protocol`` or a dotted key of the configuration; None where unknown."""
+        """One of ``NAMES`` or a dotted key of the configuration; None where unknown."""
         if key == "optimizer":
             return self.optimizer
         if key == "protocol":
             return self.protocol
+        if key == "variant":
+            return self.settings.get("choices.variant")
         return self.settings.get(key)
 
 

@@ -6,7 +6,7 @@ from dqn.config.errors import ConfigError
 from dqn.config.explanation import explain
 from dqn.config.files import CONFIG_DIR, load_config, save_config
 from dqn.config.optimizers import optimizer_class
-from dqn.config.resolvers import register_resolvers
+from dqn.config.resolvers import register_resolvers, variant_directory
 from dqn.config.schema import EnvConfig, EvaluateConfig, NetworkConfig, TrainConfig
 from dqn.config.validation import load_train_config, validate, validate_evaluation
 
@@ -29,4 +29,5 @@ __all__ = [
     "save_config",
     "validate",
     "validate_evaluation",
+    "variant_directory",
 ]

@@ -13,10 +13,10 @@ Component: TypeAlias = dict[str, Any]
 
 @dataclass
 class ChoicesConfig:
-    """The names of what was chosen, for directories, tables and pictures; null in old runs."""
+    """The names of what was chosen, for directories, tables and pictures; the first and last null in old runs."""
 
     experiment: str | None
-    variant: str | None
+    variant: str
     optimizer: str | None
 
 

@@ -38,7 +38,7 @@ from dqn.run.state import (
     save_run,
 )
 from dqn.run_format import EVALUATIONS_FILE, VIDEOS_DIRECTORY
-from dqn.saved_config import flatten
+from dqn.saved_config import CHOICE_KEYS, flatten
 from dqn.system.exit_status import FAILED_STATUS
 from dqn.system.locking import RunLock
 from dqn.system.process import prepare_process
@@ -236,7 +236,7 @@ def _hyperparameters(config: TrainConfig) -> dict[str, HyperparameterValue]:
     return {
         key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
         for key, value in flatten(asdict(config)).items()
-        if key not in CHANGEABLE_KEYS
+        if key not in CHANGEABLE_KEYS or key in CHOICE_KEYS
     }
 
 

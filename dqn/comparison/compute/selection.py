@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dqn.comparison.compute.cautions import cautions, describe_unfinished, shorten
-from dqn.comparison.run import STEP_TOLERANCE, Curve, InputError, Run
+from dqn.comparison.run import NAMES, STEP_TOLERANCE, Curve, InputError, Run
 
 GroupGame: TypeAlias = tuple[str, str]
 Axis: TypeAlias = Literal["steps", "frames"]
@@ -59,7 +59,7 @@ def select(
 
     Args:
         runs: of any source.
-        group_by: ``optimizer``, ``protocol`` or dotted keys of the configuration.
+        group_by: ``optimizer``, ``protocol``, ``variant`` or dotted keys of the configuration.
         only_groups: names of groups to keep; empty keeps all.
         only_games: games to keep; empty keeps all that all groups share.
         axis: unit of steps.
@@ -116,11 +116,10 @@ def _group(
 def group_name(run: Run, keys: Sequence[str]) -> str:
     """The group a run belongs to: values of the keys it is grouped by.
 
-    Optimizer and protocol are names by themselves; other keys are written with their value.
+    Optimizer, protocol and variant are names by themselves; other keys are written with their value.
     """
     return ", ".join(
-        str(run.setting(key)) if key in ("optimizer", "protocol") else f"{key}={run.setting(key)}"
-        for key in keys
+        str(run.setting(key)) if key in NAMES else f"{key}={run.setting(key)}" for key in keys
     )
 
 

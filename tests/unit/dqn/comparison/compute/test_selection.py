@@ -84,6 +84,11 @@ def test_groups_by_any_key_of_the_configuration():
     )
 
 
+def test_variants_are_groups_by_their_names():
+    runs = [make_run(seed=1, settings={"choices.variant": name}) for name in ("dqn", "double")]
+    assert select(runs, group_by=("variant",)).groups == ("double", "dqn")
+
+
 def test_unknown_groups_and_games_are_refused_with_those_there_are():
     with pytest.raises(InputError, match=r"--only=sdg: must be one of adam, sgd"):
         select(five("adam") + five("sgd"), only_groups=("sdg",))
