@@ -13,7 +13,8 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help train smoke tensorboard test test-slow lint type format constraints clean
 
 help:
-	@echo "make train        DQN with DeepMind's RMSprop on Pong; ARGS=\"env.game=breakout\" overrides"
+	@echo "make train        DQN with DeepMind's RMSprop on Pong until it plays well;"
+	@echo "                  ARGS=\"env.game=breakout\" trains another game with the laptop's setting"
 	@echo "make smoke        CartPole to its solved score"
 	@echo "make tensorboard  TensorBoard over runs/ on localhost"
 	@echo "make test         lint, types and the fast test suite: what CI runs"
@@ -30,8 +31,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# Pong's experiment ends at Pong's score: another game or experiment takes its own.
 train: $(INSTALLED)
-	$(BIN)/dqn-train $(ARGS)
+	$(BIN)/dqn-train $(strip $(if $(filter experiment=% env=% env.game=%,$(ARGS)),,experiment=pong) $(ARGS))
 
 smoke: $(INSTALLED)
 	$(BIN)/dqn-train experiment=cartpole $(ARGS)

@@ -75,7 +75,7 @@ def upgrade(flat: Mapping[str, object]) -> dict[str, object]:
         upgraded
         | dict.fromkeys(CHOICE_KEYS)
         | {
-            "choices.variant": "double" if flat.get("agent.double_q_learning") else "dqn",
+            "choices.variant": "dqn",
             "network.torso.kind": torso,
             "network.stream.kind": "linear",
             "network.readout.kind": "scalar",

@@ -93,9 +93,21 @@ def test_a_target_on_a_fresh_checkout_first_installs_the_tested_versions(target:
 
 
 @make
-def test_arguments_reach_the_training_command() -> None:
-    commands = run_make("--dry-run", "train", "ARGS=env.game=breakout optimizer=adam")
-    assert commands.stdout.endswith(".venv/bin/dqn-train env.game=breakout optimizer=adam\n")
+@pytest.mark.parametrize(
+    ("arguments", "overrides"),
+    [
+        ("", "experiment=pong"),
+        ("optimizer=adam", "experiment=pong optimizer=adam"),
+        ("env.game=breakout optimizer=adam", "env.game=breakout optimizer=adam"),
+        ("experiment=nature", "experiment=nature"),
+        ("env=cartpole", "env=cartpole"),
+    ],
+)
+def test_training_is_of_pong_to_its_score_unless_another_game_is_named(
+    arguments: str, overrides: str
+) -> None:
+    commands = run_make("--dry-run", "train", f"ARGS={arguments}")
+    assert commands.stdout.endswith(f".venv/bin/dqn-train {overrides}\n")
 
 
 @make

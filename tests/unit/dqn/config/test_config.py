@@ -35,7 +35,7 @@ REFUSED_VALUES = {
     "agent.warmup_agent_steps=10": ["agent.warmup_agent_steps=10", "at least", "batch_size=32"],
     "agent.warmup_agent_steps=100 env.num_envs=128": [
         "agent.warmup_agent_steps=100",
-        "at least env.num_envs * agent.n_step=128",
+        "at least env.num_envs * agent.n_step=384",
     ],
     "agent.warmup_agent_steps=300000": [
         "agent.warmup_agent_steps=300000",
