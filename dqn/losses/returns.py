@@ -15,7 +15,7 @@ def n_step_return(r_t: torch.Tensor, *, discount: float, reward_clip: float | No
 
     Args:
         r_t: ``[batch, n_step]`` float, zeros behind the end; or ``[batch]`` for one step.
-        discount: of one decision.
+        discount: of one agent step.
         reward_clip: a positive bound, or None.
 
     Returns:

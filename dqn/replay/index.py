@@ -1,6 +1,6 @@
 """What the slots of a ring mean: whose game they belong to, and which of them can be sampled.
 
-One column of slots is written per decision, one slot per environment; along the ring lies time::
+One column of slots is written per agent step, one slot per environment; along the ring lies time::
 
     slot           ...  i-1      i       i+1  ...
     frame               x_tm2    x_tm1   x_t         the newest frame of each state
@@ -19,7 +19,7 @@ from dqn.types import BoolArray, IntArray
 
 
 class Steps(NamedTuple):
-    """The decisions that a batch of transitions consists of.
+    """The agent steps that a batch of transitions consists of.
 
     Attributes:
         slots: ``[batch, n_step]``, along the ring.
@@ -37,16 +37,16 @@ class Steps(NamedTuple):
 class RingIndex:
     """Flags of every slot of a ring, and how they decide what can be sampled.
 
-    A slot can be sampled if a decision was taken there, its successor is already written, and no
+    A slot can be sampled if an agent step was taken there, its successor is already written, and no
     frame of its stack has been overwritten.
 
     Args:
         num_envs: environments that step together.
         slots: of the ring, per environment.
         stack_size: frames in a state, at most 254: ages are counted up to it, and one on, in uint8.
-        n_step: decisions between the two states of a transition, fewer where the game ends first.
+        n_step: agent steps between the two states of a transition, fewer where the game ends first.
 
-    Example: two decisions of one game; the second one's successor is not written yet.
+    Example: two agent steps of one game; the second one's successor is not written yet.
 
     >>> index = RingIndex(num_envs=1, slots=8, stack_size=4, n_step=1)
     >>> yes, no = np.array([True]), np.array([False])
@@ -64,7 +64,7 @@ class RingIndex:
         self.num_appends = 0
         shape = (num_envs, slots)
         self.is_terminal = np.empty(shape, dtype=np.bool_)
-        # Whether a decision was taken in the slot, and how many frames of its game came before it,
+        # Whether an agent step was taken in the slot, and how many frames of its game came before it,
         # counted up to stack_size.
         self.is_transition = np.zeros(shape, dtype=np.bool_)
         self.age = np.zeros(shape, dtype=np.uint8)
@@ -124,18 +124,18 @@ class RingIndex:
         return (k + (self.num_appends - self.size)) % self.slots
 
     def is_sampleable(self, env: IntArray, k: IntArray) -> BoolArray:
-        """Whether k's decision is a transition whose stack lies in the ring, k < num_columns."""
+        """Whether k's agent step is a transition whose stack lies in the ring, k < num_columns."""
         slot = self.slot(k)
         num_earlier_frames = np.minimum(self.age[env, slot], self.stack_size - 1)
         return self.is_transition[env, slot] & (num_earlier_frames <= k)
 
     def steps(self, env: IntArray, k: IntArray) -> Steps:
-        """The decisions of the transitions at column ``k`` ``[batch]`` of ``env`` ``[batch]``."""
+        """The agent steps of the transitions at column ``k`` ``[batch]`` of ``env`` ``[batch]``."""
         slots = self.slot(k[:, None] + self._step_offsets)
         is_transition = self.is_transition[env[:, None], slots]
         is_terminal = self.is_terminal[env[:, None], slots]
-        # A step belongs to the transition if it is a decision and no earlier one ended the return.
-        # (What is no decision is a game's last observation, or one whose outcome was not seen.)
+        # A step belongs to the transition if it is an agent step and no earlier one ended the return.
+        # (What is no agent step is a game's last observation, or one whose outcome was not seen.)
         goes_on = np.logical_and.accumulate(is_transition & ~is_terminal, axis=1)
         is_taken = is_transition
         is_taken[:, 1:] &= goes_on[:, :-1]

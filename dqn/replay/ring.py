@@ -60,7 +60,7 @@ def bytes_per_transition(
 class TransitionRing:
     """Storage of transitions from environments that step together.
 
-    A slot can be sampled if a decision was taken there, its successor is already written, and no
+    A slot can be sampled if an agent step was taken there, its successor is already written, and no
     frame of its stack has been overwritten (``RingIndex``).
 
     Args:
@@ -71,7 +71,7 @@ class TransitionRing:
         frame_dtype: ``torch.uint8`` for Atari.
         stack_size: frames in a state: states are ``[stack_size, *frame_shape]``, oldest frame
             first. With 1 there is no stack axis: the frame is the state.
-        n_step: decisions between the two states of a transition, fewer where the game ends first.
+        n_step: agent steps between the two states of a transition, fewer where the game ends first.
         compressed: keep each frame compressed, on the CPU; the same batches come out.
         device: where the storage lies and batches are born. What decides which slots can be drawn
             stays on the CPU.
@@ -151,10 +151,10 @@ class TransitionRing:
         is_terminal_t: BoolArray,
         is_transition: BoolArray,
     ) -> None:
-        """Writes one decision of every environment.
+        """Writes one agent step of every environment.
 
         A game that opens without the last one having been closed (an environment reset by hand, a
-        run resumed without its environments) cuts that game: its last decision, whose outcome was
+        run resumed without its environments) cuts that game: its last agent step, whose outcome was
         never observed, is not sampled.
 
         Args:
@@ -163,7 +163,7 @@ class TransitionRing:
             action_tm1: ``[num_envs]`` the action chosen there.
             reward_t: ``[num_envs]`` the raw reward it brought.
             is_terminal_t: ``[num_envs]`` bool, the return ended with it (discount 0).
-            is_transition: ``[num_envs]`` bool, whether it was a decision at all: False at a game's
+            is_transition: ``[num_envs]`` bool, whether it was an agent step at all: False at a game's
                 last observation, where the environment ignores the action and resets.
 
         Raises:

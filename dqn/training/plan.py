@@ -8,9 +8,9 @@ class TrainingPlan:
     """How long to train and how often to do what; every period is in agent steps.
 
     Attributes:
-        total_agent_steps: decisions over all environments after which training is finished.
-        warmup_agent_steps: decisions before the first update.
-        agent_steps_per_update: decisions per update of the network (4 in Mnih et al. 2015).
+        total_agent_steps: agent steps over all environments after which training is finished.
+        warmup_agent_steps: agent steps before the first update.
+        agent_steps_per_update: agent steps per update of the network (4 in Mnih et al. 2015).
         batch_size: transitions per update.
         log_period_agent_steps: between lines of training metrics.
         evaluation_period_agent_steps: between evaluations; the last is always made.
@@ -28,7 +28,7 @@ class TrainingPlan:
     stop_at_return_mean: float | None
 
     def updates_due(self, agent_steps: int) -> int:
-        """Updates that belong to the first ``agent_steps`` decisions.
+        """Updates that belong to the first ``agent_steps`` agent steps.
 
         >>> plan = TrainingPlan(total_agent_steps=100, warmup_agent_steps=10,
         ...     agent_steps_per_update=4, batch_size=32, log_period_agent_steps=10,
@@ -40,5 +40,5 @@ class TrainingPlan:
         return max(0, agent_steps - self.warmup_agent_steps) // self.agent_steps_per_update
 
     def agent_steps_of_update(self, num_updates: int) -> int:
-        """Decisions after which the ``num_updates``-th update is due."""
+        """Agent steps after which the ``num_updates``-th update is due."""
         return self.warmup_agent_steps + num_updates * self.agent_steps_per_update

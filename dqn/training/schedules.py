@@ -48,7 +48,7 @@ class LinearSchedule:
         value    = begin_value + fraction * (end_value - begin_value)
 
     The exploration of Mnih et al. 2015 (Extended Data Table 1) falls from 1 to 0.1 within a
-    million decisions, which their code counts from the first update on
+    million agent steps, which their code counts from the first update on
     (google-deepmind/dqn, ``dqn/NeuralQLearner.lua``, ``eGreedy``).
 
     Raises:

@@ -197,16 +197,16 @@ class Trainer:
 
     def _remember(self, time_step: TimeStep, actions: IntArray, next_time_step: TimeStep) -> None:
         # After a game's last observation the environment ignores the action and restarts.
-        is_decision = ~time_step.is_last_t
+        is_transition = ~time_step.is_last_t
         self.replay.append(
             frame_tm1=newest_frame(time_step.observation_t, self._environment.stack_size),
             is_first_tm1=time_step.is_first_t,
             action_tm1=actions,
             reward_t=next_time_step.reward_t,
             is_terminal_t=next_time_step.is_terminal_t,
-            is_transition=is_decision,
+            is_transition=is_transition,
         )
-        self.agent_steps += int(is_decision.sum())
+        self.agent_steps += int(is_transition.sum())
         for env in np.flatnonzero(next_time_step.is_last_t):
             episode_return = float(next_time_step.episode_return_t[env])
             self._recent_returns.append(episode_return)

@@ -70,7 +70,7 @@ def _overrides(axis: str, value: int) -> tuple[str, ...]:
         return (f"num_threads={value}", f"env.num_threads={value}")
     return (
         f"agent.batch_size={value}",
-        f"agent.agent_steps_per_update={value // 8}",  # 32 for 4 decisions
+        f"agent.agent_steps_per_update={value // 8}",  # 32 for 4 agent steps
         f"agent.target_update_period_agent_steps={256 * 8}",
     )
 

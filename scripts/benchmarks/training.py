@@ -1,7 +1,7 @@
 """Speed of training on Atari at the standard ratio, with where the time goes.
 
 Each measurement is a process of its own: it builds the run that ``dqn-train`` would build from the
-same overrides, lets it train past its warm-up, and times ``--agent-steps`` decisions of the very
+same overrides, lets it train past its warm-up, and times ``--agent-steps`` agent steps of the very
 same loop. Settings and peers take turns, ``--repeats`` times, and are compared by medians.
 
 The parts add up to the whole: "wait for them" is what is left of the environments' step once the

@@ -3,7 +3,7 @@
 ``python training_sb3.py AGENT_STEPS GAME`` prints one line of JSON. Same game, network, batch size
 and ratio of updates; everything else as its users run it: ``AtariWrapper``, stacks of four, one
 environment (rl-zoo's setting for DQN), Adam, PyTorch's own number of threads. To compare with
-another peer, copy this file: print decisions, updates and seconds of a stretch after its warm-up.
+another peer, copy this file: print agent steps, updates and seconds of a stretch after its warm-up.
 """
 
 from __future__ import annotations

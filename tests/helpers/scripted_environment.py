@@ -8,7 +8,7 @@ from dqn.types import TimeStep
 
 
 class Game(NamedTuple):
-    """A game of ``length`` decisions that scores ``score`` with the last of them."""
+    """A game of ``length`` agent steps that scores ``score`` with the last of them."""
 
     length: int
     score: float
@@ -18,7 +18,7 @@ class Game(NamedTuple):
 class ScriptedEnvironment:
     """Copy ``i`` plays ``games[i]`` over and over, whatever the actions.
 
-    An observation tells where it stands: ``[copy, number of the game, decisions made in it]``.
+    An observation tells where it stands: ``[copy, number of the game, agent steps made in it]``.
     Written against the contract of ``TimeStep`` alone, one copy at a time.
     """
 

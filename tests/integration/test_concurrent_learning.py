@@ -59,7 +59,7 @@ def test_what_is_learned_does_not_depend_on_what_happens_at_the_same_time(tmp_pa
     newest = checkpoint.available(tmp_path / "run" / "checkpoints")[-1]
     trained = checkpoint.load(newest).state["agent"]
     expected = play_one_after_the_other(config, learn_first=concurrent)
-    # 300 decisions, 200 of them warm-up, an update for every 4; concurrent is a turn behind.
+    # 300 agent steps, 200 of them warm-up, an update for every 4; concurrent is a turn behind.
     assert trained["num_updates"] == expected.num_updates == (24 if concurrent else 25)
     for name, value in expected.network.state_dict().items():
         assert torch.equal(trained["network"][name], value), name

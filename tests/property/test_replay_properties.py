@@ -36,7 +36,7 @@ class Game:
     frames: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     # Action, reward, and whether the return ended, at each frame whose successor has been seen.
-    decisions: dict[int, tuple[int, float, bool]] = field(default_factory=dict)
+    transitions: dict[int, tuple[int, float, bool]] = field(default_factory=dict)
 
     def stack(self, end: int) -> tuple[int, ...]:
         """The state whose newest frame is the game's ``end``-th."""
@@ -48,15 +48,15 @@ class Game:
         return self.times[max(end - self.stack_size + 1, 0)]
 
     def transition(self, begin: int, n_step: int) -> Transition:
-        """From the ``begin``-th frame as far as ``n_step`` decisions and the return lead."""
+        """From the ``begin``-th frame as far as ``n_step`` agent steps and the return lead."""
         rewards, is_terminal, end = [], False, begin
-        while len(rewards) < n_step and end in self.decisions and not is_terminal:
-            _, reward, is_terminal = self.decisions[end]
+        while len(rewards) < n_step and end in self.transitions and not is_terminal:
+            _, reward, is_terminal = self.transitions[end]
             rewards.append(reward)
             end += 1
         return Transition(
             s_tm1=self.stack(begin),
-            a_tm1=self.decisions[begin][0],
+            a_tm1=self.transitions[begin][0],
             r_t=(*rewards, *[0.0] * (n_step - len(rewards))),
             is_terminal_t=is_terminal,
             s_t=self.stack(end),
@@ -91,14 +91,14 @@ class Oracle:
         game.frames.append(frame)
         game.times.append(time)
         if self._pending is not None:
-            game.decisions[len(game.frames) - 2] = self._pending
+            game.transitions[len(game.frames) - 2] = self._pending
         self._pending = (action, reward, terminal) if transition else None
 
     def sampleable(self, time: int) -> set[Transition]:
         return {
             game.transition(begin, self._n_step)
             for game in self._games
-            for begin in game.decisions
+            for begin in game.transitions
             if game.oldest_time(begin) > time - self._slots
             and game.times[begin] + self._n_step <= time
         }
@@ -151,7 +151,7 @@ class Environments:
         self._time = 0
 
     def step(self, moves: list[Step]) -> None:
-        """One vector of decisions, told to the replay and to the oracles."""
+        """One vector of agent steps, told to the replay and to the oracles."""
         self._time += 1
         num_envs = len(moves)
         frame = [self._time * num_envs + env for env in range(num_envs)]

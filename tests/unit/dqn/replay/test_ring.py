@@ -33,7 +33,7 @@ def _append(
     terminal: bool = False,
     transition: bool = True,
 ) -> None:
-    """One decision of a single environment; the action and reward tell the frame."""
+    """One agent step of a single environment; the action and reward tell the frame."""
     replay.append(
         frame_tm1=np.array([frame]),
         is_first_tm1=np.array([first]),
@@ -119,7 +119,7 @@ def test_a_game_that_begins_at_the_write_head_needs_no_older_frames() -> None:
     assert _transitions(replay)[30] == ([0, 0, 3], [0, 3, 4], 1.5, False)
 
 
-def test_a_reset_in_mid_game_cuts_the_decision_whose_outcome_is_unknown() -> None:
+def test_a_reset_in_mid_game_cuts_the_agent_step_whose_outcome_is_unknown() -> None:
     replay = _replay(stack_size=2)
     _append(replay, 1, first=True)
     _append(replay, 2)

@@ -30,7 +30,7 @@ def test_calls_come_in_this_order():
         "reset",
         *[*collect, "save"],
         *[*collect, "write episode/length", *learn, *logged, *evaluated, "save"],
-        *collect,  # the environment restarts: no decision, nothing is due
+        *collect,  # the environment restarts: no agent step, nothing is due
         *[*collect, *learn, *evaluated, "save"],  # the end saves once, period or not
     ]
 
@@ -49,27 +49,27 @@ def test_concurrent_learning_fills_the_time_of_the_step_with_the_updates_due_bef
     assert run.agent.num_updates == 2
 
 
-def test_restarts_never_become_decisions():
+def test_restarts_never_become_transitions():
     games = [[Game(2, 1.0), Game(3, 2.0)], [Game(1, 4.0), Game(4, 8.0, is_cut=True)]]
     run = Run(games, plan(total_agent_steps=40))
     run.trainer.run()
-    num_decisions = 0
+    num_agent_steps = 0
     for column in run.replay.columns:
         for env in range(2):
             _, number, made = column["frame_tm1"][env]
             game = games[env][int(number) % 2]
-            is_decision = made < game.length
-            is_last_decision = made == game.length - 1
-            num_decisions += is_decision
-            assert column["is_transition"][env] == is_decision
+            is_transition = made < game.length
+            is_last_agent_step = made == game.length - 1
+            num_agent_steps += is_transition
+            assert column["is_transition"][env] == is_transition
             assert column["is_first_tm1"][env] == (made == 0)
-            assert column["reward_t"][env] == (game.score if is_last_decision else 0.0)
-            if is_decision:
+            assert column["reward_t"][env] == (game.score if is_last_agent_step else 0.0)
+            if is_transition:
                 assert column["action_tm1"][env] == made % 2
-                is_terminal = is_last_decision and not game.is_cut
+                is_terminal = is_last_agent_step and not game.is_cut
                 assert column["is_terminal_t"][env] == is_terminal
-    assert run.trainer.agent_steps == num_decisions
-    assert 40 <= num_decisions < 42, "stops with the turn that reaches the total"
+    assert run.trainer.agent_steps == num_agent_steps
+    assert 40 <= num_agent_steps < 42, "stops with the turn that reaches the total"
 
 
 def test_episode_returns_are_those_of_whole_games_at_the_step_they_ended():
@@ -87,7 +87,7 @@ def test_exploration_rate_follows_the_agent_steps():
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
 @pytest.mark.parametrize("agent_steps_per_update", [1, 4, 7])
-def test_updates_keep_their_ratio_to_decisions_at_every_turn(num_envs, agent_steps_per_update):
+def test_updates_keep_their_ratio_to_agent_steps_at_every_turn(num_envs, agent_steps_per_update):
     run = Run(
         [[Game(3 + env, 0.0)] for env in range(num_envs)],
         plan(
@@ -98,11 +98,11 @@ def test_updates_keep_their_ratio_to_decisions_at_every_turn(num_envs, agent_ste
     )
     run.trainer.run()
     updates = np.cumsum([call == "learn" for call in run.tape])
-    decisions = np.cumsum([column["is_transition"].sum() for column in run.replay.columns])
+    agent_steps = np.cumsum([column["is_transition"].sum() for column in run.replay.columns])
     ends = [index - 1 for index, call in enumerate(run.tape) if call == "act"][1:]
-    for end, made in zip(ends, decisions, strict=False):
+    for end, made in zip(ends, agent_steps, strict=False):
         assert updates[end] == max(0, made - 10) // agent_steps_per_update
-    assert run.agent.num_updates == (decisions[-1] - 10) // agent_steps_per_update
+    assert run.agent.num_updates == (agent_steps[-1] - 10) // agent_steps_per_update
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
@@ -128,7 +128,7 @@ def test_every_period_acts_once_where_it_is_crossed(num_envs):
         ]
 
     logged = [step for step, _ in run.telemetry.with_tag("train/epsilon")]
-    assert logged == sorted(set(crossings(5)))  # eight decisions at once may cross two multiples
+    assert logged == sorted(set(crossings(5)))  # eight agent steps at once may cross two multiples
     assert [step for step, _ in run.telemetry.evaluations] == crossings(20)
     assert run.saved_steps == [*crossings(30), positions[-1]]
 
@@ -167,7 +167,7 @@ def test_logged_learning_rate_is_the_scheduled_one_before_the_first_update_too()
 
 @pytest.mark.parametrize("warmup_agent_steps", [4, 5, 6, 7])
 def test_layers_are_logged_once_a_period_wherever_updates_fall(warmup_agent_steps):
-    """One environment, an update every fourth decision: three turns of four make none."""
+    """One environment, an update every fourth agent step: three turns of four make none."""
     run = Run(
         [[Game(1000, 0.0)]],
         plan(
