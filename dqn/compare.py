@@ -149,7 +149,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=_names,
         default=("optimizer",),
         metavar="KEYS",
-        help="optimizer, protocol, variant or dotted keys of config.yaml, comma-separated (optimizer)",
+        help="optimizer, protocol, variant or dotted keys of config.yaml, with commas (optimizer)",
     )
     group.add_argument(
         "--only", type=_names, default=(), metavar="GROUPS", help="only these groups"

@@ -20,12 +20,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+# This checkout, installed or not.
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from faults.same_runs import differences
+from faults.same_runs import differences  # noqa: E402
 
-from dqn import checkpoint
+from dqn import checkpoint  # noqa: E402
 
 # Keys that commits before configs/loss called otherwise.
 OLD_KEYS = {
@@ -75,7 +76,8 @@ def settings() -> dict[str, tuple[str, ...]]:
 def check_out(commit: str, into: Path) -> None:
     """The files of a commit."""
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
-    tarfile.open(fileobj=io.BytesIO(archive.stdout)).extractall(into, filter="data")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(into, filter="data")
 
 
 def train(code: Path, run_dir: Path, agent_steps: int, overrides: tuple[str, ...]) -> None:

@@ -13,7 +13,10 @@ Component: TypeAlias = dict[str, Any]
 
 @dataclass
 class ChoicesConfig:
-    """The names of what was chosen, for directories, tables and pictures; the first and last null in old runs."""
+    """The names of what was chosen, for directories, tables and pictures.
+
+    Experiment and optimizer are null in runs of earlier versions.
+    """
 
     experiment: str | None
     variant: str

@@ -64,7 +64,7 @@ class RingIndex:
         self.num_appends = 0
         shape = (num_envs, slots)
         self.is_terminal = np.empty(shape, dtype=np.bool_)
-        # Whether an agent step was taken in the slot, and how many frames of its game came before it,
+        # Whether an agent step was taken in the slot, how many frames of its game came before it,
         # counted up to stack_size.
         self.is_transition = np.zeros(shape, dtype=np.bool_)
         self.age = np.zeros(shape, dtype=np.uint8)
@@ -134,7 +134,7 @@ class RingIndex:
         slots = self.slot(k[:, None] + self._step_offsets)
         is_transition = self.is_transition[env[:, None], slots]
         is_terminal = self.is_terminal[env[:, None], slots]
-        # A step belongs to the transition if it is an agent step and no earlier one ended the return.
+        # A step belongs to the transition if it is an agent step and none before ended the return.
         # (What is no agent step is a game's last observation, or one whose outcome was not seen.)
         goes_on = np.logical_and.accumulate(is_transition & ~is_terminal, axis=1)
         is_taken = is_transition

@@ -163,7 +163,7 @@ class TransitionRing:
             action_tm1: ``[num_envs]`` the action chosen there.
             reward_t: ``[num_envs]`` the raw reward it brought.
             is_terminal_t: ``[num_envs]`` bool, the return ended with it (discount 0).
-            is_transition: ``[num_envs]`` bool, whether it was an agent step at all: False at a game's
+            is_transition: ``[num_envs]`` bool, whether it was an agent step: False at a game's
                 last observation, where the environment ignores the action and resets.
 
         Raises:

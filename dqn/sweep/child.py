@@ -19,6 +19,8 @@ POLL_SECONDS = 1.0
 
 def main(config_path: str, label: str) -> None:
     """Train as ``config_path`` says, until the end, a signal, or the death of the worker."""
+    # A signal that comes while PyTorch and a checkpoint load waits until training can obey it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     # A second signal meets the handlers that training finds, which must not end the process while
     # it saves: a scheduler tells every process of a job, and the worker tells this one too.
     for number in STOP_SIGNALS:
@@ -27,7 +29,7 @@ def main(config_path: str, label: str) -> None:
     # stop.
     worker = os.getppid()
     threading.Thread(target=_stop_without, args=(worker,), daemon=True).start()
-    # Imported after the handlers are set, because PyTorch takes seconds.
+    # Imported after the signals are held back, because PyTorch takes seconds.
     from dqn.run.lifecycle import train
 
     try:

@@ -16,6 +16,7 @@ class StopRequest:
     """While entered, the first stop signal sets ``signal_number`` and nothing else.
 
     A second one meets the handlers that stood before, so that a second Ctrl-C stops at once.
+    Signals that were blocked before count too: entering lets them through.
     Outside the main thread, where Python allows no handlers, it is never set.
 
     >>> with StopRequest() as stop:
@@ -52,6 +53,7 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 self._previous_handlers[number] = signal.signal(number, self._handle)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return self
 
     def __exit__(

@@ -11,6 +11,7 @@ import pytest
 from helpers.tiny_runs import CARTPOLE, read_lines, tiny_config
 
 from dqn import checkpoint
+from dqn.config import save_config
 from dqn.run import lifecycle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,3 +67,34 @@ def test_stopped_process_saves_and_the_run_goes_on(tmp_path, number, capsys):
     logged = [line["step"] for line in after if "train/epsilon" in line]
     multiples = [step // 50 for step in logged]
     assert multiples == list(range(1, multiples[-1] + 1)), "a log line is missing or doubled"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux what is blocked")
+def test_a_run_of_a_sweep_that_is_told_to_stop_while_it_loads_stops_as_it_begins(tmp_path):
+    config = tiny_config(tmp_path / "run", "total_agent_steps=100_000_000")
+    save_config(config, tmp_path / "config.yaml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dqn.sweep.child", str(tmp_path / "config.yaml"), "label"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: holds_back(process.pid, signal.SIGTERM), process)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert error.rstrip().endswith("the same command goes on")
+    newest = checkpoint.available(tmp_path / "run" / "checkpoints")[-1]
+    assert checkpoint.load(newest).agent_steps == 0
+
+
+def holds_back(pid, number):
+    """Whether the kernel says that the process has blocked a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    return bool(int(blocked, 16) >> (number - 1) & 1)

@@ -116,7 +116,7 @@ def _group(
 def group_name(run: Run, keys: Sequence[str]) -> str:
     """The group a run belongs to: values of the keys it is grouped by.
 
-    Optimizer, protocol and variant are names by themselves; other keys are written with their value.
+    Optimizer, protocol and variant are names by themselves; other keys come with their value.
     """
     return ", ".join(
         str(run.setting(key)) if key in NAMES else f"{key}={run.setting(key)}" for key in keys

@@ -179,7 +179,7 @@ def test_full_experiments_explore_as_their_protocol_says(experiment):
 
 
 def test_nature_experiment_is_the_papers_table():
-    """Mnih et al. 2015, Extended Data Table 1; periods in agent steps, as their code counts them."""
+    """Mnih et al. 2015, Extended Data Table 1; periods in agent steps, as there."""
     config = validate(compose_config("experiment=nature", "run_dir=unused"))
     agent = config.agent
     assert agent.batch_size == 32

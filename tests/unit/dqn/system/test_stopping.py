@@ -106,3 +106,11 @@ def test_outside_the_main_thread_it_is_never_set_and_nothing_fails():
     thread.start()
     thread.join()
     assert results == [False]
+
+
+def test_a_signal_that_was_held_back_counts_when_the_request_is_entered():
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.raise_signal(signal.SIGUSR1)
+    with StopRequest() as stop:
+        assert stop.exit_status == 128 + signal.SIGUSR1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
